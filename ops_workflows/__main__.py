@@ -1,0 +1,6 @@
+"""`python -m ops_workflows` is the `ops` command."""
+
+from ops_workflows.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Every environment variable of this project, read once into one typed object. Nothing else reads the environment.
+
+Values come from the environment, then from `.env` in the current folder, then from files named after the variable in
+`OPS_SECRETS_DIR` (the form in which compose and Kubernetes mount secrets). Connection strings need no password: name a
+`passfile` in them, as libpq does.
+"""
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ops_workflows.errors import ConfigurationError
+
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+Codec = Literal["auto", "zstd", "lz4", "client-zstd"]
+Encryption = Literal["none", "AES256", "aws:kms"]
+ObjectLock = Literal["none", "GOVERNANCE", "COMPLIANCE"]
+_FOLDER_URL = re.compile(r"file:///[^?#]+")
+_BUCKET_URL = re.compile(r"s3://(?P<name>[^/?#]+)(?P<prefix>(/[^?#]*)?)")
+
+
+class Settings(BaseSettings):
+    """What this installation works on and within which bounds. One field is one environment variable `OPS_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="OPS_", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(Path(".ops"), description="Folder of this installation: scratch servers, the embedded stack.")
+
+    # The database. Three roles, as deploy/postgres/roles.sql creates them.
+    backup_dsn: SecretStr | None = Field(None, description="libpq URL of the role that backs up (REPLICATION, read).")
+    standby_dsn: SecretStr | None = Field(
+        None,
+        description="libpq URL of a standby for the role that backs up: backups then burden it and not the primary.",
+    )
+    standby_most_lag_seconds: float = Field(
+        60, ge=0, description="A standby that is further behind is not backed up from; the primary is."
+    )
+    owner_dsn: SecretStr | None = Field(None, description="libpq URL of the role that owns the application's schema.")
+    upkeep_dsn: SecretStr | None = Field(None, description="libpq URL of the role for upkeep: heartbeats, pruning.")
+    pg_bin_dir: Path | None = Field(
+        None, description="Folder of PostgreSQL's server programs, of the same major version. Default: the bundled."
+    )
+    connect_timeout_seconds: int = Field(10, ge=1, description="How long to wait for a connection to PostgreSQL.")
+    stall_seconds: int = Field(
+        120, ge=5, description="A backup or query that hears nothing from PostgreSQL for so long is given up."
+    )
+
+    # The repository: a folder, or else the bucket.
+    repository_url: str | None = Field(None, description="file:///FOLDER to keep backups in. Default: the bucket.")
+    age_recipients: str = Field(
+        "", description="Public keys, age1…, with commas between them, that backups and WAL are encrypted to."
+    )
+    age_identity_file: Path | None = Field(
+        None, description="File with secret keys to read them with, as age-keygen writes it; not needed to back up."
+    )
+
+    # The bucket.
+    s3_bucket: str | None = Field(None, description="Bucket of the repository.")
+    s3_prefix: str = Field("ops", description="Everything of ours lies under this prefix of the bucket.")
+    s3_endpoint_url: str | None = Field(None, description="For S3 servers other than AWS, such as SeaweedFS or MinIO.")
+    s3_region: str = Field("us-east-1", description="Region of the bucket.")
+    s3_ca_file: Path | None = Field(None, description="CA certificates to trust for the S3 endpoint, PEM.")
+    s3_access_key_id: SecretStr | None = Field(None, description="Default: boto3's own search, e.g. an instance role.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="Belongs to OPS_S3_ACCESS_KEY_ID.")
+    s3_timeout_seconds: int = Field(30, ge=1, description="How long one S3 call may be silent before it is retried.")
+    s3_attempts: int = Field(5, ge=1, le=20, description="How often one S3 call is tried.")
+    s3_threads: int = Field(4, ge=1, le=32, description="Parts in flight at once, in either direction.")
+    s3_sse: Encryption = Field("none", description="Encryption by the S3 server that is asked of it for every object.")
+    s3_sse_kms_key_id: str | None = Field(None, description="For aws:kms. Default: the bucket's key.")
+    s3_object_lock_mode: ObjectLock = Field(
+        "none", description="How backups, dumps and WAL segments are locked against deletion; the bucket must offer it."
+    )
+    s3_object_lock_days: int = Field(30, ge=1, description="For how long they are locked.")
+
+    # Backups.
+    backup_codec: Codec = Field("auto", description="auto: the server's zstd, else its lz4, else zstd on our side.")
+    backup_zstd_level: int = Field(3, ge=1, le=19, description="zstd level of backups.")
+    backup_zstd_workers: int = Field(2, ge=0, le=32, description="Threads that compress, on the server where it can.")
+    backup_count_rows: bool = Field(
+        True, description="Count every table after a backup, so that its restore can be compared row for row."
+    )
+
+    backup_full_weekday: Weekday = Field(
+        "sunday",
+        description="Nightly backups are full on this day (UTC), and incremental on the others where possible.",
+    )
+    backup_longest_chain: int = Field(7, ge=1, description="Most backups that a restore may have to put together.")
+
+    dump_hash_max_bytes: int = Field(
+        10 * 1024**3, ge=0, description="Tables above this size are sampled, and not hashed whole, when dumped."
+    )
+
+    # Continuous WAL.
+    wal_slot: str = Field("ops_wal", pattern="^[a-z0-9_]{1,63}$", description="Replication slot of the WAL receiver.")
+    wal_application_name: str = Field(
+        "ops_wal", description="Its name in pg_stat_replication; name it in synchronous_standby_names for RPO 0."
+    )
+    wal_flush_seconds: float = Field(
+        10, ge=0, description="Longest that WAL stays unshipped; 0 ships at once, for synchronous commits."
+    )
+
+    # Retention.
+    keep_daily: int = Field(30, ge=1, description="Newest days (UTC) with a backup of which one is kept each.")
+    keep_weekly: int = Field(8, ge=0, description="Likewise weeks, from Monday to Sunday.")
+    keep_monthly: int = Field(12, ge=0, description="Likewise months.")
+    keep_debris_hours: float = Field(
+        24, ge=0, description="How long what a killed backup left is kept, should somebody still be writing it."
+    )
+    keep_versions_days: float = Field(
+        7,
+        ge=0,
+        description="How long a versioned bucket keeps what was deleted or replaced, so that it can be had back.",
+    )
+
+    # The second repository.
+    mirror_url: str | None = Field(
+        None, description="file:///FOLDER or s3://BUCKET/PREFIX on the same S3 server, where all is copied to."
+    )
+    mirror_keep_daily: int | None = Field(None, ge=1, description="Days it keeps. Default: OPS_KEEP_DAILY.")
+    mirror_keep_weekly: int | None = Field(None, ge=0, description="Weeks it keeps. Default: OPS_KEEP_WEEKLY.")
+    mirror_keep_monthly: int | None = Field(None, ge=0, description="Months it keeps. Default: OPS_KEEP_MONTHLY.")
+
+    # Restores and drills.
+    scratch_dir: Path | None = Field(None, description="Where drills and checks restore to. Default: OPS_HOME/scratch.")
+    server_user: str = Field("nobody", description="Account that PostgreSQL servers run as when we are root.")
+    primary_data_dir: Path | None = Field(
+        None, description="The primary's data directory, where it is on this machine: for restores in place."
+    )
+    rto_objective_seconds: int = Field(900, ge=1, description="Recovery time objective: from “go” to answering.")
+    rpo_objective_seconds: int = Field(3600, ge=1, description="Recovery point objective: age of the newest row.")
+
+    # Schema and workload.
+    migrations_dir: Path = Field(Path("migrations"), description="The application's migrations, golang-migrate format.")
+
+    # Valkey or Redis.
+    redis_url: SecretStr | None = Field(None, description="redis:// URL of the application's cache.")
+    redis_password: SecretStr | None = Field(None, description="Its password, unless the URL has it.")
+
+    @field_validator("s3_prefix")
+    @classmethod
+    def _without_slashes(cls, prefix: str) -> str:
+        return prefix.strip("/")
+
+    @field_validator("repository_url")
+    @classmethod
+    def _names_a_folder(cls, url: str | None) -> str | None:
+        if url is not None and not _FOLDER_URL.fullmatch(url):
+            raise ValueError(f"{url!r} names no folder: write file:///FOLDER, with three slashes")
+        return url
+
+    @property
+    def repository_folder(self) -> Path | None:
+        """The folder that the repository is; None where it is a bucket."""
+        return Path(unquote(urlsplit(self.repository_url).path)) if self.repository_url else None
+
+    @property
+    def repository_prefix(self) -> str:
+        """What all keys of the repository begin with, without a slash at the end; nothing in a folder."""
+        return "" if self.repository_url else self.s3_prefix
+
+    def at(self, url: str) -> Self:
+        """The settings with another repository: file:///FOLDER, or s3://BUCKET/PREFIX on the same S3 server.
+
+        Raises:
+            ConfigurationError: It is neither.
+        """
+        if _FOLDER_URL.fullmatch(url):
+            return self.model_copy(update={"repository_url": url})
+        if bucket := _BUCKET_URL.fullmatch(url):
+            prefix = bucket["prefix"].strip("/")
+            return self.model_copy(update={"repository_url": None, "s3_bucket": bucket["name"], "s3_prefix": prefix})
+        raise ConfigurationError(f"{url!r} names no repository: write file:///FOLDER or s3://BUCKET/PREFIX.")
+
+    def mirrored(self) -> Self | None:
+        """The settings with the second repository in the place of the first, and what it is to keep; None without one.
+
+        Raises:
+            ConfigurationError: OPS_MIRROR_URL names no repository, or the first one.
+        """
+        if self.mirror_url is None:
+            return None
+        second = self.at(self.mirror_url)
+        if _place(second) == _place(self):
+            raise ConfigurationError("OPS_MIRROR_URL names the first repository: a second one has to lie elsewhere.")
+        kept = {f"keep_{each}": getattr(self, f"mirror_keep_{each}") for each in ("daily", "weekly", "monthly")}
+        return second.model_copy(update={name: value for name, value in kept.items() if value is not None})
+
+    @property
+    def scratch(self) -> Path:
+        """Folder under which restores that nobody keeps are made, absolute."""
+        return (self.scratch_dir or self.home / "scratch").absolute()
+
+    def require(self, name: str) -> str:
+        """The value of a setting that the work at hand cannot do without.
+
+        Raises:
+            ConfigurationError: It is not set; the text names its variable.
+        """
+        value = getattr(self, name)
+        if value is None:
+            variable = f"OPS_{name.upper()}"
+            raise ConfigurationError(
+                f"{variable} is not set: put it into the environment or into .env in this folder "
+                "(`ops up` writes one for the embedded stack; `ops doctor` names all that is missing)."
+            )
+        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+    @classmethod
+    def read(cls, folder: Path | None = None) -> Self:
+        """Read the settings as they stand now, with `.env` taken from `folder` (default: the current one).
+
+        Raises:
+            ConfigurationError: A value cannot be right; the text names its variable, never the value.
+        """
+        env_file = (folder or Path.cwd()) / ".env"
+        secrets = os.environ.get("OPS_SECRETS_DIR") or dotenv_values(env_file).get("OPS_SECRETS_DIR")
+        if secrets and not Path(secrets).is_dir():
+            raise ConfigurationError(f"OPS_SECRETS_DIR is {secrets}, which is no folder: correct it, or leave it out.")
+        try:
+            return cls(_env_file=env_file, _secrets_dir=secrets)
+        except ValidationError as error:
+            first = error.errors(include_input=False)[0]
+            variable = f"OPS_{'_'.join(str(part) for part in first['loc']).upper()}"
+            raise ConfigurationError(f"{variable} cannot be used: {first['msg']}.") from None
+
+
+def _place(settings: Settings) -> tuple[Path | None, str | None, str]:
+    folder = settings.repository_folder
+    return (folder.resolve(), None, "") if folder else (None, settings.s3_bucket, settings.s3_prefix)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read at the first call."""
+    return Settings.read()
+
+
+def dotenv(folder: Path) -> dict[str, str]:
+    """What `.env` in a folder sets, for a child process that does not read it by itself."""
+    return {name: value for name, value in dotenv_values(folder / ".env").items() if value is not None}
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment to give a child process: ours, plus `extra`, without PostgreSQL's own variables.
+
+    libpq and its programs take PGHOST, PGPASSWORD and their kin before anything else that they are not told; a child
+    that speaks to a scratch server must not be able to reach another one because of them.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")} | extra
