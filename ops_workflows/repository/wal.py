@@ -1,0 +1,192 @@
+"""The WAL in the bucket: what its objects are called, and from their names alone what is there and what is missing.
+
+    wal/<timeline>/<segment>.zst                      a finished segment
+    wal/<timeline>/<segment>.tail/<from>-<to>.zst     bytes of the unfinished one; goes when the segment comes
+    wal/<timeline>.history                            how a timeline began; kept for ever
+
+Names of encrypted objects end in `.zst.age`; a bucket may hold both kinds.
+
+Everything here is a pure function of names, so that a bucket with years of WAL is understood from its listing.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from typing import Self
+
+from ops_workflows.errors import IntegrityError
+from ops_workflows.postgres.lsn import Lsn
+from ops_workflows.storage.objects import StoredObject
+
+SUFFIX = ".zst"
+DIGEST = "sha256"  # metadata: of the log's bytes, since encryption never gives the same twice
+ALL_UNTIL = "all-until"  # metadata: when, by the server's clock, there was nothing beyond; empty if there was
+_XLOG_ID = 1 << 32  # bytes in what the middle eight digits of a segment's name count
+_SEGMENT = re.compile(r"(?P<timeline>[0-9A-F]{8})/(?P<name>[0-9A-F]{24})\.zst(\.age)?")
+_TAIL = re.compile(
+    r"(?P<timeline>[0-9A-F]{8})/(?P<name>[0-9A-F]{24})\.tail/(?P<start>[0-9A-F]{8})-(?P<end>[0-9A-F]{8})\.zst(\.age)?"
+)
+_HISTORY = re.compile(r"(?P<timeline>[0-9A-F]{8})\.history")
+_HISTORY_LINE = re.compile(r"^\s*(\d+)\s+([0-9A-Fa-f]+/[0-9A-Fa-f]+)")
+
+
+def segment_name(timeline: int, start: int, segment_bytes: int) -> str:
+    """PostgreSQL's name of the segment that holds a place of the log, 24 hexadecimal digits."""
+    number = start // segment_bytes
+    per_id = _XLOG_ID // segment_bytes
+    return f"{timeline:08X}{number // per_id:08X}{number % per_id:08X}"
+
+
+def segment_start(name: str, segment_bytes: int) -> Lsn:
+    """Where in the log a segment begins."""
+    return Lsn((int(name[8:16], 16) * (_XLOG_ID // segment_bytes) + int(name[16:24], 16)) * segment_bytes)
+
+
+def segment_key(timeline: int, start: int, segment_bytes: int) -> str:
+    """The name of a finished segment's object, below `wal/`, before encryption."""
+    return f"{timeline:08X}/{segment_name(timeline, start, segment_bytes)}{SUFFIX}"
+
+
+def tail_key(timeline: int, start: int, end: int, segment_bytes: int) -> str:
+    """The name of an object with bytes of an unfinished segment, both places in it; below `wal/`, before encryption."""
+    first = start - start % segment_bytes
+    name = segment_name(timeline, start, segment_bytes)
+    return f"{timeline:08X}/{name}.tail/{start - first:08X}-{end - first:08X}{SUFFIX}"
+
+
+def history_key(timeline: int) -> str:
+    """The name of a timeline's history file, below `wal/`."""
+    return f"{timeline:08X}.history"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of one timeline's log that are in the bucket: a whole segment, or part of an unfinished one.
+
+    Attributes:
+        key: Its object.
+        timeline: Which.
+        start: Its first byte's place.
+        end: The place after its last byte.
+        stored_at: When it was stored. Of the last of a range, `read_listing` says instead until when it is all that
+            had been written, or None where that cannot be known.
+        whole: Whether it is a finished segment.
+    """
+
+    key: str
+    timeline: int
+    start: Lsn
+    end: Lsn
+    stored_at: datetime | None
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """WAL of one timeline without a gap, `end` not included."""
+
+    timeline: int
+    start: Lsn
+    end: Lsn
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """How a timeline began: it left `parent` at `at`."""
+
+    parent: int
+    at: Lsn
+
+
+@dataclass(frozen=True, slots=True)
+class WalListing:
+    """What of the log is in the bucket."""
+
+    pieces: tuple[Piece, ...]
+    histories: frozenset[int] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(cls, objects: Iterable[StoredObject], prefix: str, segment_bytes: int) -> Self:
+        """Understand a listing of `prefix`; names that are none of ours are passed over."""
+        pieces: list[Piece] = []
+        histories: set[int] = set()
+        for found in objects:
+            name = found.key[len(prefix) :]
+            if whole := _SEGMENT.fullmatch(name):
+                start = segment_start(whole["name"], segment_bytes)
+                end = Lsn(start + segment_bytes)
+                pieces.append(Piece(found.key, int(whole["timeline"], 16), start, end, found.modified, True))
+            elif tail := _TAIL.fullmatch(name):
+                first = segment_start(tail["name"], segment_bytes)
+                start, end = Lsn(first + int(tail["start"], 16)), Lsn(first + int(tail["end"], 16))
+                pieces.append(Piece(found.key, int(tail["timeline"], 16), start, end, found.modified, False))
+            elif history := _HISTORY.fullmatch(name):
+                histories.add(int(history["timeline"], 16))
+        return cls(
+            tuple(sorted(pieces, key=lambda piece: (piece.timeline, piece.start, -piece.end))), frozenset(histories)
+        )
+
+    def ranges(self) -> list[Range]:
+        """The log without gaps, timeline by timeline, each range as long as it can be."""
+        found: list[Range] = []
+        for piece in self.pieces:
+            last = found[-1] if found else None
+            if last is not None and last.timeline == piece.timeline and piece.start <= last.end:
+                found[-1] = Range(last.timeline, last.start, max(last.end, piece.end))
+            else:
+                found.append(Range(piece.timeline, piece.start, piece.end))
+        return found
+
+    def gaps(self) -> list[Range]:
+        """What is missing between two ranges of the same timeline."""
+        ranges = self.ranges()
+        return [
+            Range(before.timeline, before.end, after.start)
+            for before, after in pairwise(ranges)
+            if before.timeline == after.timeline
+        ]
+
+    def end(self, timeline: int, start: int) -> Lsn | None:
+        """How far a timeline's log goes without a gap from a place on; None when not even that place is there."""
+        for found in self.ranges():
+            if found.timeline == timeline and found.start <= start <= found.end:
+                return found.end
+        return None
+
+    def cover(self, timeline: int, start: Lsn, end: Lsn) -> Iterator[Piece]:
+        """Pieces that together hold the log from one place to another, as few as can be.
+
+        Raises:
+            IntegrityError: Some of it is missing; the text says from where.
+        """
+        at = start
+        while at < end:
+            fitting = [piece for piece in self.pieces if piece.timeline == timeline and piece.start <= at < piece.end]
+            if not fitting:
+                raise IntegrityError(f"The WAL of timeline {timeline} from {at} is not in the bucket.")
+            best = max(fitting, key=lambda piece: piece.end)
+            yield best
+            at = best.end
+
+
+def superseded(names: Iterable[str]) -> set[str]:
+    """Of names that hold `<timeline>/<segment>…`, those of tails whose whole segment is among them."""
+    tails: dict[str, set[str]] = {}
+    whole: set[str] = set()
+    for name in names:
+        if tail := _TAIL.search(name):
+            tails.setdefault(tail["name"], set()).add(name)
+        elif segment := _SEGMENT.search(name):
+            whole.add(segment["name"])
+    return {name for segment, of in tails.items() if segment in whole for name in of}
+
+
+def parse_history(content: bytes) -> list[Branch]:
+    """The ancestors that a history file names, oldest first.
+
+    https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES
+    """
+    lines = (_HISTORY_LINE.match(line) for line in content.decode(errors="replace").splitlines())
+    return [Branch(int(line[1]), Lsn.parse(line[2])) for line in lines if line]
