@@ -1,0 +1,214 @@
+"""WAL into the bucket: bytes come in order, are cut into segments, and are safe once the bucket has acknowledged them.
+
+Memory is bounded: while two finished segments are under way, `is_full` says so, and whoever reads the server's stream
+stops reading. The bucket may be away for as long as it likes: each object is tried again until it is there.
+"""
+
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from ops_workflows.errors import IntegrityError, RefusedError, StorageError
+from ops_workflows.postgres.lsn import Lsn
+from ops_workflows.progress import Progress
+from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.wal import ALL_UNTIL, DIGEST, SUFFIX, segment_key, tail_key
+from ops_workflows.storage.codec import compress
+from ops_workflows.storage.encryption import SUFFIX as AGE
+
+_UNDER_WAY = 2  # finished segments
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    end: Lsn
+    done: Future[None]
+    whole: bool
+
+
+class WalShipper:
+    """Ships one timeline's WAL from the beginning of a segment on.
+
+    Args:
+        repository: Where to.
+        timeline: Which.
+        start: The first byte's place, at the beginning of a segment.
+        segment_bytes: The cluster's wal_segment_size.
+        level: Of zstd.
+        progress: Hears of outages of the bucket and of their end.
+        wake: A file descriptor that gets a byte whenever something has been acknowledged.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        *,
+        timeline: int,
+        start: Lsn,
+        segment_bytes: int,
+        level: int,
+        progress: Progress,
+        wake: int,
+    ) -> None:
+        self._repository = repository
+        self._timeline = timeline
+        self._segment_bytes = segment_bytes
+        self._level = level
+        self._progress = progress
+        self._wake = wake
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="wal")
+        self._sent: deque[_Sent] = deque()
+        self._segment = bytearray()
+        self._segment_start = start
+        self._all_until: datetime | None = None
+        self._shipped = start  # everything up to here is under way or safe
+        self.flushed = start
+        self.received = start
+
+    def is_full(self) -> bool:
+        """Whether so much is under way that no more may be taken in."""
+        return sum(sent.whole for sent in self._sent) >= _UNDER_WAY
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether bytes have come in that are not even under way."""
+        return self._shipped < self.received
+
+    @property
+    def tail_under_way(self) -> bool:
+        """Whether bytes of an unfinished segment are being sent."""
+        return any(not sent.whole for sent in self._sent)
+
+    def add(self, start: Lsn, content: memoryview, all_until: datetime | None) -> None:
+        """Take the next bytes.
+
+        Args:
+            start: Their place.
+            content: They.
+            all_until: When the server had nothing beyond them; None if it had.
+
+        Raises:
+            IntegrityError: They are not the next.
+        """
+        if start != self.received:
+            raise IntegrityError(f"The server sent WAL from {start} where {self.received} comes next: given up.")
+        view = content
+        while view:
+            part = view[: self._segment_bytes - len(self._segment)]
+            self._segment += part
+            view = view[len(part) :]
+            self._all_until = None if view else all_until
+            self.received = Lsn(self.received + len(part))
+            if len(self._segment) == self._segment_bytes:
+                self._ship_segment()
+
+    def ship_tail(self) -> None:
+        """Send what has come in of the unfinished segment and is not under way, unless a tail is under way already."""
+        if not self.has_tail or self.tail_under_way:
+            return
+        name = tail_key(self._timeline, self._shipped, self.received, self._segment_bytes)
+        body = bytes(memoryview(self._segment)[self._shipped - self._segment_start :])
+        key = self._repository.layout.wal + name
+        self._submit(partial(self._put, key, body, self._known()), self.received, whole=False)
+
+    def acknowledge(self) -> bool:
+        """Look at what has been acknowledged since; whether `flushed` has moved.
+
+        Raises:
+            IntegrityError: A segment is in the bucket already, with other content.
+        """
+        before = self.flushed
+        while self._sent and self._sent[0].done.done():
+            sent = self._sent.popleft()
+            sent.done.result()
+            self.flushed = max(self.flushed, sent.end)
+        return self.flushed > before
+
+    def close(self) -> None:
+        """Give up what is still under way; a context manager's end or the caller's `finally`."""
+        self._stop.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ship_segment(self) -> None:
+        key = self._repository.layout.wal + segment_key(self._timeline, self._segment_start, self._segment_bytes)
+        tails = [sent.done for sent in self._sent if not sent.whole]
+        self._submit(
+            partial(self._put_segment, key, bytes(self._segment), self._known(), tails), self.received, whole=True
+        )
+        self._segment = bytearray()
+        self._segment_start = self.received
+
+    def _submit(self, work: Callable[[], None], end: Lsn, *, whole: bool) -> None:
+        done = self._pool.submit(work)
+        done.add_done_callback(lambda _: os.write(self._wake, b"."))
+        self._sent.append(_Sent(end, done, whole))
+        self._shipped = end
+
+    def _known(self) -> dict[str, str]:
+        return {ALL_UNTIL: self._all_until.isoformat() if self._all_until else ""}
+
+    def _put(self, key: str, body: bytes, known: dict[str, str]) -> None:
+        stored, key = self._prepare(body), key + self._repository.keys.suffix
+        known |= {DIGEST: hashlib.sha256(body).hexdigest()}
+        self._insist(lambda: self._repository.store.put(key, stored, metadata=known), key)
+
+    def _put_segment(self, key: str, body: bytes, known: dict[str, str], tails: list[Future[None]]) -> None:
+        self._insist(partial(self._put_once, key, body, self._prepare(body), known), key)
+        # Only now: until the whole segment is safe, its tails are all there is of it. And none may still be coming.
+        wait(tails)
+        store, folder = self._repository.store, f"{key.removesuffix(SUFFIX)}.tail/"
+        self._insist(lambda: store.delete(found.key for found in store.objects(folder)), key)
+
+    def _prepare(self, body: bytes) -> bytes:
+        return self._repository.keys.seal(compress(body, self._level))
+
+    def _put_once(self, plain_key: str, body: bytes, stored: bytes, known: dict[str, str]) -> None:
+        digest = hashlib.sha256(body).hexdigest()
+        key = plain_key + self._repository.keys.suffix
+        # Encryption may have been switched on or off since an earlier receiver stored it.
+        if self._is_there(plain_key if key != plain_key else plain_key + AGE, digest):
+            return
+        try:
+            self._repository.store.put(key, stored, if_absent=True, metadata=known | {DIGEST: digest}, lock=True)
+        except RefusedError:
+            if not self._is_there(key, digest):
+                raise StorageError(f"{key} was in the bucket a moment ago and is not now.") from None
+
+    def _is_there(self, key: str, digest: str) -> bool:
+        found = self._repository.store.head(key)
+        if found is None:
+            return False
+        there = found.metadata.get(DIGEST) or hashlib.sha256(self._repository.log(key)).hexdigest()
+        if there != digest:
+            raise IntegrityError(
+                f"{key} is in the bucket with other content than the server has now: two clusters with the same "
+                "system identifier and timeline archive into one place. Nothing was replaced; stop one of them."
+            )
+        return True
+
+    def _insist(self, call: Callable[[], object], key: str) -> None:
+        pause, away = _FIRST_PAUSE_SECONDS, False
+        while True:
+            try:
+                call()
+            except StorageError as error:
+                if self._stop.is_set():
+                    raise
+                if not away:
+                    self._progress.say(f"WAL waits in the slot while the bucket does not take it: {error}")
+                away = True
+                self._stop.wait(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                if away:
+                    self._progress.say(f"The bucket takes WAL again: {key} is stored.")
+                return

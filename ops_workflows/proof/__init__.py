@@ -1,0 +1,1 @@
+"""What has been shown about a backup, and the drills that show it."""

@@ -1,0 +1,78 @@
+"""`checksummed`: every file in the backup hashes to what PostgreSQL's manifest says. Read, not written to a disk."""
+
+import hashlib
+
+from ops_workflows.errors import IntegrityError
+from ops_workflows.progress import SILENT, Progress
+from ops_workflows.proof.rungs import Climb, Rung
+from ops_workflows.repository.backup import Backup, StoredArchive
+from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.contents import members
+from ops_workflows.repository.layout import MANIFEST
+from ops_workflows.repository.manifest import ManifestFile, parse_manifest
+from ops_workflows.restore.readable import require_backups
+from ops_workflows.storage.fetch import fetch
+
+_NOT_LISTED = "pg_wal/"  # the manifest lists no segments: they are vouched for by the object's own SHA-256
+
+
+def checksummed(repository: Repository, backup: Backup, *, threads: int, progress: Progress = SILENT) -> Climb:
+    """Stream every archive through and compare each file in it with the manifest.
+
+    Raises:
+        ConfigurationError: It is encrypted and no key of ours opens it, so nothing is known.
+        StorageError: The bucket did not answer, so nothing is known.
+    """
+    require_backups(repository, [backup])
+    try:
+        files, read = _compare(repository, backup, threads, progress)
+    except IntegrityError as error:
+        return Climb(Rung.CHECKSUMMED, False, str(error), {})
+    finding = f"{files:,} files with {read:,} bytes hash to what the manifest says."
+    return Climb(Rung.CHECKSUMMED, True, finding, {"files": files, "bytes": read})
+
+
+def _compare(repository: Repository, backup: Backup, threads: int, progress: Progress) -> tuple[int, int]:
+    manifest = backup.object(MANIFEST)
+    key = repository.layout.backup(backup.id, MANIFEST)
+    content = b"".join(fetch(repository.store, key, size=manifest.size, sha256=manifest.sha256, threads=threads))
+    expected = parse_manifest(content, key)
+    listed, read = len(expected), 0
+    progress.begin("checksum", sum(stored.size for stored in backup.archives()))
+    fetched = 0
+
+    def advance(size: int) -> None:
+        nonlocal fetched
+        fetched += size
+        progress.advance(fetched)
+
+    for stored in backup.archives():
+        prefix = _prefix(stored)
+        with members(repository, backup, stored, threads=threads, progress=advance) as contents:
+            for member, pieces in contents:
+                digest = hashlib.sha256()
+                for piece in pieces:
+                    digest.update(piece)
+                if member.isreg():
+                    name = prefix + member.name
+                    _check(stored, name, member.size, digest.hexdigest(), expected.pop(name, None))
+                    read += member.size
+    if expected:
+        raise IntegrityError(
+            f"{next(iter(expected))} is in the manifest of backup {backup.id} and in no archive of it."
+        )
+    return listed, read
+
+
+def _prefix(stored: StoredArchive) -> str:
+    oid = stored.name.partition(".")[0]
+    return "" if oid == "base" else f"pg_tblspc/{oid}/"
+
+
+def _check(stored: StoredArchive, name: str, size: int, sha256: str, expected: ManifestFile | None) -> None:
+    if expected is None:
+        if name.startswith(_NOT_LISTED):
+            return
+        raise IntegrityError(f"{name} in {stored.name} is not in the manifest.")
+    if size != expected.size or sha256 != expected.sha256:
+        raise IntegrityError(f"{name} in {stored.name} does not hash to what the manifest says: it is altered.")

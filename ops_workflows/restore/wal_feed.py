@@ -1,0 +1,184 @@
+"""WAL for a recovering server: fetched from the bucket ahead of it, handed over one segment at a time.
+
+The server asks for segments through its `restore_command`, a few lines of shell: one that we know of, it waits for and
+takes; any other does not exist, which it hears at once. We stay a few segments ahead, so the disk holds only those,
+however much WAL there is to replay; and fetching begins while the base backup is still being extracted.
+"""
+
+import hashlib
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops_workflows.errors import IntegrityError, OpsError
+from ops_workflows.postgres.account import Account, hand_over
+from ops_workflows.postgres.lsn import Lsn
+from ops_workflows.postgres.processes import wait_until
+from ops_workflows.postgres.wal_page import misfit
+from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.reach import Reach
+from ops_workflows.repository.wal import DIGEST, Piece, WalListing, history_key, segment_name
+
+_AHEAD = 16  # segments on the disk that the server has not taken yet
+_FATAL = 200  # an exit code above 125 makes recovery stop, and not take the end of WAL for the end of the way
+
+# $1 is the name that the server wants, $2 where to. History files are asked for again and again. A segment that is
+# asked for a second time is in pg_wal by then, where the server looks when we have none.
+_COMMAND = """#!/bin/sh
+here=$PWD
+cd {folder} || exit {fatal}
+grep -qxF -- "$1" known || exit 1
+[ -e "taken/$1" ] && exit 1
+until [ -e "ready/$1" ]; do
+    [ -e failed ] && exit {fatal}
+    [ -e alive ] || exit {fatal}
+    sleep 0.02
+done
+case "$1" in *.history) exec cp -- "ready/$1" "$here/$2" ;; esac
+: >"taken/$1"
+exec mv -- "ready/$1" "$here/$2"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A file that the server will ask for, and the place it covers; its first pages may be an earlier timeline's."""
+
+    name: str
+    timeline: int
+    start: Lsn
+    end: Lsn
+    inherited_until: Lsn
+
+
+class WalFeed:
+    """The segments and history files of one way forward.
+
+    Attributes:
+        folder: Private to the server's account; `restore` in it is the restore_command's program.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        reach: Reach,
+        listing: WalListing,
+        folder: Path,
+        *,
+        threads: int,
+        owner: Account | None,
+    ) -> None:
+        self.folder = folder
+        self._repository = repository
+        self._reach = reach
+        self._listing = listing
+        self._threads = threads
+        self._owner = owner
+        self._stop = threading.Event()
+        self.segments = tuple(_segments(reach))
+
+    @property
+    def restore_command(self) -> str:
+        """For the server's configuration."""
+        return f"/bin/sh '{self.folder}/restore' %f '%p'"
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Fetch ahead for the length of a `with`."""
+        self._prepare()
+        thread = threading.Thread(target=self._feed, name="wal-feed", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            (self.folder / "alive").unlink(missing_ok=True)
+            thread.join()
+            # History files stay: a server that pauses asks for them when it is promoted, which may be days later.
+            for segment in self.segments:
+                (self.folder / "ready" / segment.name).unlink(missing_ok=True)
+
+    def failure(self) -> str | None:
+        """Why fetching was given up; None if it was not."""
+        failed = self.folder / "failed"
+        return failed.read_text() if failed.exists() else None
+
+    def _prepare(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for name in ("ready", "taken"):
+            (self.folder / name).mkdir(parents=True)
+        histories = sorted(self._listing.histories)
+        known = [segment.name for segment in self.segments] + [history_key(timeline) for timeline in histories]
+        (self.folder / "known").write_text("".join(f"{name}\n" for name in known))
+        (self.folder / "alive").touch()
+        (self.folder / "restore").write_text(_COMMAND.format(folder=f"'{self.folder}'", fatal=_FATAL))
+        for timeline in histories:
+            content = self._repository.store.get(self._repository.layout.wal + history_key(timeline))
+            (self.folder / "ready" / history_key(timeline)).write_bytes(content)
+        hand_over(self.folder, self._owner)
+
+    def _feed(self) -> None:
+        try:
+            with ThreadPoolExecutor(self._threads, thread_name_prefix="wal") as pool:
+                for start in range(0, len(self.segments), self._threads):
+                    if not self._wait_for_room():
+                        return
+                    batch = self.segments[start : start + self._threads]
+                    for segment, content in zip(batch, pool.map(self._fetch, batch), strict=True):
+                        self._hand_over(segment.name, content)
+        except (OpsError, OSError) as error:
+            (self.folder / "failed").write_text(str(error))
+
+    def _wait_for_room(self) -> bool:
+        ready = self.folder / "ready"
+        while not self._stop.is_set():
+            if wait_until(lambda: self._stop.is_set() or sum(1 for _ in ready.iterdir()) < _AHEAD, timeout=1):
+                return not self._stop.is_set()
+        return False
+
+    def _fetch(self, segment: _Wanted) -> bytes:
+        """A segment's bytes; of an unfinished one what there is, and zeros, where the server stops reading."""
+        size = self._reach.backup.wal_segment_bytes
+        first = Lsn(segment.start - segment.start % size)
+        whole = bytearray(size)
+        for piece in self._listing.cover(segment.timeline, segment.start, segment.end):
+            content = self._repository.log(piece.key)
+            self._require_that_it_belongs(piece, content, segment.inherited_until)
+            whole[piece.start - first : piece.start - first + len(content)] = content
+        return bytes(whole)
+
+    def _require_that_it_belongs(self, piece: Piece, content: bytes, inherited_until: Lsn) -> None:
+        wrong: str | None = f"it holds {len(content)} bytes of the log and not {piece.end - piece.start}"
+        if len(content) == piece.end - piece.start:
+            system = self._repository.layout.system
+            wrong = misfit(content, piece.start, piece.timeline, system, inherited_until=inherited_until)
+        there = self._repository.store.head(piece.key)
+        said = there.metadata.get(DIGEST) if there else None
+        if wrong is None and said is not None and said != hashlib.sha256(content).hexdigest():
+            wrong = "it is not what was stored"
+        if wrong is not None:
+            raise IntegrityError(f"{piece.key} is not what its name says: {wrong}. Recovery cannot go on behind it.")
+
+    def _hand_over(self, name: str, content: bytes) -> None:
+        part = self.folder / f"{name}.part"
+        part.write_bytes(content)
+        hand_over(part, self._owner)
+        part.rename(self.folder / "ready" / name)
+
+
+def _segments(reach: Reach) -> Iterator[_Wanted]:
+    size = reach.backup.wal_segment_bytes
+    # Of the first segment of all we do not know where its timeline began.
+    inherited = Lsn(reach.legs[0].start - reach.legs[0].start % size + size - 1) if reach.legs else Lsn(0)
+    for leg in reach.legs:
+        # The segment in which a timeline is left, the next one has too, with the same beginning: that one is asked for.
+        last = leg is reach.legs[-1]
+        until = leg.end if last else leg.end - leg.end % size
+        for start in range(leg.start - leg.start % size, until, size):
+            end = Lsn(min(start + size, until))
+            yield _Wanted(segment_name(leg.timeline, start, size), leg.timeline, Lsn(start), end, inherited)
+        inherited = leg.end
