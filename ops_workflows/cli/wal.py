@@ -1,0 +1,66 @@
+"""`ops wal stream | status`: the log on its way into the bucket."""
+
+import signal
+import threading
+
+import typer
+
+from ops_workflows.cli.backups import Json
+from ops_workflows.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    wal = typer.Typer(help="The write-ahead log on its way into the bucket.", no_args_is_help=True)
+    wal.command()(stream)
+    wal.command()(status)
+    app.add_typer(wal, name="wal")
+
+
+def stream() -> None:
+    """Receive WAL and ship it into the bucket, until SIGTERM or Ctrl-C; what has come in is shipped first."""
+    from ops_workflows.backup.wal_receiver import receive_wal
+    from ops_workflows.cli.render import err, progress
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    settings = Settings.read()
+    err.print(f"Receiving WAL through slot {settings.wal_slot}, shipping every {settings.wal_flush_seconds:g} s.")
+    with progress(quiet=False) as bars:
+        receive_wal(settings, stop, bars)
+
+
+def status(*, json: Json = False) -> None:
+    """Say how far the bucket is behind, what can be recovered, and what is missing; exit code 1 if something is."""
+    from ops_workflows.backup.wal_status import wal_status
+    from ops_workflows.cli.render import as_json, facts, size, span, table, when
+
+    found = wal_status(Settings.read())
+    if json:
+        as_json(found.as_dict())
+    else:
+        table(
+            ("timeline", "from", "to", "size"),
+            [
+                (str(part.timeline), str(part.start), str(part.end), size(part.end - part.start))
+                for part in found.ranges
+            ],
+            right=("size",),
+        )
+        window, cut_off = found.window, found.cut_off
+        facts(
+            {
+                "receiver": found.receiver,
+                "lag": "unknown"
+                if found.lag_bytes is None
+                else f"{size(found.lag_bytes)}, {span(found.lag_seconds or 0)}",
+                "window": f"{when(window[0])} to {when(window[1])} UTC" if window else "none: there is no backup",
+                "cut off": f"from {cut_off.start} on timeline {cut_off.timeline}: take a base backup"
+                if cut_off
+                else "no",
+                "gaps": ", ".join(f"{gap.start} to {gap.end} on timeline {gap.timeline}" for gap in found.gaps)
+                or "none",
+            }
+        )
+    raise typer.Exit(0 if found.is_whole else 1)

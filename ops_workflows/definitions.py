@@ -1,0 +1,10 @@
+"""All that Dagster sees: each domain's definitions, merged."""
+
+import dagster as dg
+
+# The modules, not what is in them: Dagster refuses a module with several Definitions at its top level.
+from ops_workflows.backup import defs as backup
+from ops_workflows.proof import defs as proof
+from ops_workflows.restore import defs as restore
+
+defs = dg.Definitions.merge(backup.defs, proof.defs, restore.defs)

@@ -1,0 +1,125 @@
+"""`ops doctor`: everything that has to be there for this installation to work, looked at, and what to do if it is not.
+
+It asks the real thing each time (a connection, a listing, the dynamic linker) and needs only the settings: the
+database and the bucket may be one's own or the embedded stack's.
+"""
+
+import shutil
+from importlib.util import find_spec
+
+from ops_workflows.errors import ConfigurationError, OpsError
+from ops_workflows.local import stack
+from ops_workflows.local.doctor_database import look_at_database
+from ops_workflows.local.findings import Finding, error, failed, ok, warning
+from ops_workflows.local.layout import nearest_existing
+from ops_workflows.postgres.account import can_reach, server_account
+from ops_workflows.postgres.programs import find_programs, missing_libraries
+from ops_workflows.settings import Settings
+
+DEBIAN_PACKAGES = {
+    "libcrypto.so.3": "libssl3",
+    "libossp-uuid.so.16": "libossp-uuid16",
+    "libgssapi_krb5.so.2": "libgssapi-krb5-2",
+    "liblz4.so.1": "liblz4-1",
+    "libreadline.so.8": "libreadline8",
+    "libssl.so.3": "libssl3",
+    "libxml2.so.2": "libxml2",
+    "libz.so.1": "zlib1g",
+    "libzstd.so.1": "libzstd1",
+}
+
+
+def doctor(settings: Settings) -> list[Finding]:
+    """Look at everything; nothing that is found missing is raised."""
+    return [
+        *_programs(settings),
+        *_scratch(settings),
+        *_stack(settings),
+        *look_at_database(settings),
+        *_bucket(settings),
+        *_cache(settings),
+    ]
+
+
+def _programs(settings: Settings) -> list[Finding]:
+    name = "PostgreSQL programs"
+    try:
+        programs = find_programs(settings.pg_bin_dir)
+    except ConfigurationError as reason:
+        return [failed(name, reason)]
+    findings = [ok(name, f"PostgreSQL {programs.major} in {programs.bin_dir}")]
+    if shutil.which("ldd"):
+        modules = programs.bin_dir.parent / "lib"
+        for library, users in missing_libraries(programs.bin_dir).items():
+            what = f"{library} is missing, which {', '.join(users)} need"
+            findings.append(error("system library", what, _install(library)))
+        for library, users in missing_libraries(modules, "*.so").items():
+            what = f"{library} is missing, so servers that we start cannot load {', '.join(users)}"
+            findings.append(warning("library of an extension", what, f"if your database uses it, {_install(library)}"))
+    return findings
+
+
+def _install(library: str) -> str:
+    package = DEBIAN_PACKAGES.get(library)
+    return f"install {package} (apt-get install {package})" if package else f"install the package that has {library}"
+
+
+def _scratch(settings: Settings) -> list[Finding]:
+    name = "scratch folder"
+    try:
+        account = server_account(settings.server_user)
+    except ConfigurationError as reason:
+        return [failed("server account", reason)]
+    there = nearest_existing(settings.scratch)
+    if not can_reach(there, account):
+        whom = account.name if account else "we"
+        what = f"{settings.scratch}, where restores are proved, cannot be entered by {whom}, who runs the servers"
+        return [error(name, what, "set OPS_SCRATCH_DIR to a folder that can be entered, with room for the database")]
+    return [ok(name, f"{settings.scratch}, {shutil.disk_usage(there).free / 1e9:.1f} GB free")]
+
+
+def _stack(settings: Settings) -> list[Finding]:
+    """The services of the embedded stack, if there is one in this installation's folder."""
+    return [
+        ok(f"embedded {service.name}", f"runs at {service.address}" if service.address else "runs")
+        if service.pids
+        else warning(f"embedded {service.name}", "does not run", "run `ops up`")
+        for service in stack.status(settings.home.absolute().parent)
+    ]
+
+
+def _bucket(settings: Settings) -> list[Finding]:
+    # Not at module level: the SDK behind it is slow to import.
+    from ops_workflows.storage.store import open_store  # noqa: PLC0415
+
+    name = "bucket" if settings.repository_folder is None else "repository folder"
+    try:
+        store = open_store(settings)
+        store.check()
+        if settings.repository_folder is not None:
+            return [ok(name, f"{store} is there, and ours to write")]
+        if not store.is_versioned():
+            what = f"{store} answers; versioning is off, so what is overwritten or deleted there is gone"
+            return [warning(name, what, "switch on the bucket's versioning")]
+    except OpsError as reason:
+        return [failed(name, reason)]
+    return [ok(name, f"{store} answers, versioned")]
+
+
+def _cache(settings: Settings) -> list[Finding]:
+    if settings.redis_url is None:
+        return []
+    name = "cache"
+    if find_spec("valkey") is None:
+        return [warning(name, "its client is not installed", "install `ops-workflows[embedded]`")]
+    from valkey import Valkey  # noqa: PLC0415
+    from valkey.exceptions import ValkeyError  # noqa: PLC0415
+
+    password = settings.redis_password.get_secret_value() if settings.redis_password else None
+    options = {"password": password} if password else {}
+    try:
+        with Valkey.from_url(settings.redis_url.get_secret_value(), socket_timeout=5, **options) as client:
+            client.ping()
+    except (ValkeyError, ValueError) as reason:
+        return [error(name, f"does not answer: {reason}", "start it, or correct OPS_REDIS_URL and OPS_REDIS_PASSWORD")]
+    return [ok(name, "answers")]

@@ -1,0 +1,1 @@
+"""Migrations, in golang-migrate's format and bookkeeping."""

@@ -1,0 +1,2 @@
+-- Removes the heartbeats with their rows.
+drop table ops.heartbeat;
