@@ -1,0 +1,121 @@
+"""The restore drill: it measures, holds against the objectives, and leaves nothing, not even when it is killed."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ops_workflows.backup.take import take_backup
+from ops_workflows.postgres.processes import wait_until
+from ops_workflows.postgres.server import DataDirectory
+from ops_workflows.repository.catalogue import open_repository
+from ops_workflows.repository.proofs import latest, proofs
+from ops_workflows.settings import Settings
+from tests.support.command import as_environment, ended, ops_here, started
+from tests.support.proxy import Requests, nth, proxy_to
+from tests.support.servers import ScratchServer, fill_with_noise, reachable_folder, scratch_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScratchServer]:
+    with scratch_server() as made:
+        fill_with_noise(made, 10)
+        with made.connect() as connection:
+            connection.execute("CREATE TABLE ops.heartbeat (at timestamptz NOT NULL)")
+            connection.execute(
+                "INSERT INTO ops.heartbeat VALUES (now() - interval '1 hour'), (now() - interval '90 s')"
+            )
+        yield made
+
+
+@pytest.fixture(scope="module")
+def backed_up(server: ScratchServer, settings: Settings) -> Settings:
+    own = server.settings(settings)
+    take_backup(own)
+    return own
+
+
+@pytest.fixture
+def own(backed_up: Settings) -> Iterator[Settings]:
+    with reachable_folder() as folder:
+        yield backed_up.model_copy(update={"scratch_dir": folder / "scratch"})
+
+
+def test_a_drill_within_its_objectives(own: Settings, server: ScratchServer, tmp_path: Path) -> None:
+    done = ops_here(own, tmp_path, "drill", "--json")
+    assert done.code == 0, done
+    assert done.err == ""
+    figures = json.loads(done.out)
+    assert figures["passed"] is True
+    assert 0 < figures["rto_seconds"] < 60
+    assert 90 <= figures["rpo_seconds"] < 600
+    assert list(own.scratch.iterdir()) == []
+    repository = open_repository(own, server.system)
+    assert latest(proofs(repository, figures["backup_id"]))["drill"].passed
+
+
+def test_objectives_that_are_missed(own: Settings, tmp_path: Path) -> None:
+    done = ops_here(own.model_copy(update={"rpo_objective_seconds": 60}), tmp_path, "drill")
+    assert done.code == 1
+    assert "✓" in done.out
+    assert "60 s promised" in done.out
+    assert "✗" in done.out
+    assert list(own.scratch.iterdir()) == []
+
+
+def test_without_a_heartbeat_the_recovery_point_is_unknown_and_not_met(settings: Settings, tmp_path: Path) -> None:
+    with scratch_server() as server, reachable_folder() as folder:
+        own = server.settings(settings, scratch_dir=folder / "scratch")
+        take_backup(own)
+        done = ops_here(own, tmp_path, "drill")
+    assert done.code == 1
+    assert "something must write to ops.heartbeat" in " ".join(done.out.split())
+
+
+def test_killed_while_it_fetches(own: Settings, tmp_path: Path) -> None:
+    with proxy_to(own.require("s3_endpoint_url")) as proxy:
+        killed: list[psutil.Process] = []
+        requests = Requests(nth(6), lambda: killed[0].kill())  # noqa: PLW0108
+        proxy.before = requests.before
+        env = as_environment(own.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}"}))
+        with started("ops", "drill", folder=tmp_path, env=env) as process:
+            killed.append(psutil.Process(process.pid))
+            assert ended(process).code == -9
+    (left,) = own.scratch.iterdir()
+    done = ops_here(own, tmp_path, "drill")
+    assert done.code == 0, done
+    assert f"Removed {left}, left by a restore that was killed." in done.err
+    assert list(own.scratch.iterdir()) == []
+
+
+def test_killed_while_its_server_runs(own: Settings, tmp_path: Path) -> None:
+    def servers() -> list[psutil.Process]:
+        folders = list(own.scratch.iterdir()) if own.scratch.exists() else []
+        return [process for folder in folders for process in DataDirectory(folder / "data").running_processes()]
+
+    with started("ops", "drill", folder=tmp_path, env=as_environment(own)) as process:
+        assert wait_until(lambda: bool(servers()) or process.poll() is not None, 60)
+        process.kill()
+        assert ended(process).code == -9
+    left = servers()
+    assert left, "the drill was over too soon for this test"
+    done = ops_here(own, tmp_path, "drill")
+    assert done.code == 0, done
+    # One that has ended and that nobody has taken note of yet is no server any more.
+    assert not [each for each in left if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert list(own.scratch.iterdir()) == []
+
+
+def test_a_drill_that_runs_is_not_taken_for_a_dead_one(own: Settings, tmp_path: Path) -> None:
+    from ops_workflows.restore.scratch import scratch  # noqa: PLC0415
+
+    with scratch(own, 18) as folder:
+        (folder / "data").mkdir()
+        shutil.rmtree(folder / "data")
+        done = ops_here(own, tmp_path, "drill")
+        assert done.code == 0, done
+        assert folder.is_dir()
+    assert list(own.scratch.iterdir()) == []

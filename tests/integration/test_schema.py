@@ -1,0 +1,344 @@
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from ops_workflows.errors import ConfigurationError, DatabaseError, RefusedError
+from ops_workflows.local.stack import Stack
+from ops_workflows.postgres.connection import connect
+from ops_workflows.schema.apply import Applied, migrate_down, migrate_up, status
+from ops_workflows.schema.plan import NOTHING, Direction, Position
+from ops_workflows.schema.session import Patience, lock_ids
+from ops_workflows.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+MIGRATIONS = ROOT / "migrations"
+ROLES = ROOT / "deploy/postgres/roles.sql"
+CATALOGUE = (Path(__file__).parent / "test_schema_catalogue.sql").read_text()
+HASTY = Patience(other_migration=0.5, table_lock=0.5)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of a test's own, with the roles of every other."""
+
+    owner: str
+    upkeep: str
+    superuser: str
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    owner, upkeep, name = settings.require("owner_dsn"), settings.require("upkeep_dsn"), f"t_{secrets.token_hex(4)}"
+    superuser = make_conninfo(owner, user="postgres", dbname=name)
+    with connect(superuser, dbname="postgres") as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        try:
+            with connect(superuser) as inside:
+                inside.execute(ROLES.read_bytes())
+            yield Database(make_conninfo(owner, dbname=name), make_conninfo(upkeep, dbname=name), superuser)
+        finally:
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def stack_standby(stack: Stack, settings: Settings) -> str:
+    address = next(service.address for service in stack.services if service.name == "standby")
+    return make_conninfo(settings.require("owner_dsn"), port=address.rpartition(":")[2])
+
+
+def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
+    with connect(dsn) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        time.sleep(0.05)
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Migration files by keyword: `up1="…"`, `down1="…"`."""
+    for key, text in files.items():
+        direction, version = key.rstrip("0123456789"), key.lstrip("updown")
+        (folder / f"{int(version):06d}_step.{direction}.sql").write_text(text)
+    return folder
+
+
+def test_all_up_all_down_and_up_again_is_the_same_schema(database: Database) -> None:
+    applied = migrate_up(database.owner, MIGRATIONS)
+    assert [(step.ledger, step.version) for step in applied] == [("ops", 1), ("public", 1), ("public", 2)]
+    first = rows(database.owner, CATALOGUE)
+    assert len(first) > 200
+    assert status(database.owner, MIGRATIONS).current
+    assert rows(database.owner, "table public.schema_migrations") == [(2, False)]
+
+    undone = migrate_down(database.owner, MIGRATIONS, steps=2)
+    assert [(step.direction, step.version) for step in undone] == [(Direction.DOWN, 2), (Direction.DOWN, 1)]
+    left = {(row[0], row[2]) for row in rows(database.owner, CATALOGUE) if row[1] == "public"}
+    assert {name for kind, name in left if kind == "relation"} == {"schema_migrations", "schema_migrations_pkey"}
+    assert not {kind for kind, _ in left} & {"function", "enum", "trigger"}
+    assert rows(database.owner, "table public.schema_migrations") == []
+
+    migrate_up(database.owner, MIGRATIONS)
+    assert rows(database.owner, CATALOGUE) == first
+
+
+def test_up_when_nothing_is_pending_does_nothing(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS)
+    assert migrate_up(database.owner, MIGRATIONS) == []
+
+
+def test_status_of_an_untouched_database_touches_nothing(database: Database) -> None:
+    before = rows(database.owner, CATALOGUE)
+    found = status(database.owner, MIGRATIONS)
+    assert found.application.position == Position(NOTHING)
+    assert [migration.version for migration in found.application.pending] == [1, 2]
+    assert [migration.version for migration in found.own.pending] == [1]
+    assert not found.current
+    assert rows(database.owner, CATALOGUE) == before
+
+
+def test_a_limit_is_of_the_applications_migrations(database: Database) -> None:
+    reported: list[Applied] = []
+    applied = migrate_up(database.owner, MIGRATIONS, limit=1, report=reported.append)
+    assert applied == reported
+    assert [(step.ledger, step.version) for step in applied] == [("ops", 1), ("public", 1)]
+
+
+def test_the_seeds_down_keeps_what_users_added_or_had_before(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS, limit=1)
+    with connect(database.owner) as connection:
+        place = "insert into locations (name, latitude, longitude, timezone, country) values (%s, 1, 2, 'UTC', %s)"
+        connection.execute(place, ("Ujjain", "India"))  # by the name of a seeded one
+        migrate_up(database.owner, MIGRATIONS)
+        connection.execute(place, ("Home", "Nowhere"))
+        connection.execute("insert into users (username, email) values ('u', 'u@example.com')")
+        assert connection.execute("select count(*) from locations").fetchone() == (49,)
+        migrate_down(database.owner, MIGRATIONS, steps=1)
+        assert connection.execute("select name from locations order by 1").fetchall() == [("Home",), ("Ujjain",)]
+        assert connection.execute("select count(*) from users").fetchone() == (1,)
+        assert connection.execute("select count(*) from feature_flags").fetchone() == (0,)
+
+
+def test_seeded_places_are_where_they_say(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS)
+    assert rows(database.owner, "select count(*) from locations") == [(48,)]
+    unknown = "select name from locations where timezone not in (select name from pg_timezone_names)"
+    assert rows(database.owner, unknown) == []
+    # Solar time and zone time agree within about two and a half hours anywhere on land.
+    astray = """
+        select name from locations
+        where abs(extract(epoch from timestamptz '2026-01-15 12:00Z' at time zone timezone
+                                     - timestamptz '2026-01-15 12:00Z' at time zone 'UTC') / 3600
+                  - longitude / 15) > 2.5"""
+    assert rows(database.owner, astray) == []
+
+
+def test_no_index_repeats_another(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS)
+    repeated = """
+        select a.indexrelid::regclass::text from pg_index a join pg_index b
+          on a.indrelid = b.indrelid and a.indexrelid <> b.indexrelid and a.indkey::text = b.indkey::text
+         and a.indclass::text = b.indclass::text and a.indpred is null
+        join pg_class c on c.oid = a.indrelid where relnamespace = 'public'::regnamespace"""
+    assert rows(database.owner, repeated) == []
+
+
+def test_the_cache_holds_a_calculation_without_variation_once_and_lets_it_expire(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS)
+    with connect(database.owner) as connection:
+        insert = (
+            "insert into panchangam_cache (cache_key, date, latitude, longitude, timezone, data) "
+            "values (%s, '2026-01-01', 1, 2, 'UTC', '{}') returning expires_at > now()"
+        )
+        assert connection.execute(insert, ("a",)).fetchone() == (True,)
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute(insert, ("b",))
+
+
+def test_a_query_goes_to_the_partition_of_its_month_in_utc_whatever_the_session_says(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS)
+    with connect(database.owner, options="-c TimeZone=Asia/Kolkata") as connection:
+        create = "select create_query_log_months('2030-01-31 23:59:59Z', '2030-03-01 00:00Z')"
+        assert connection.execute(create).fetchone() == (3,)
+        assert connection.execute(create).fetchone() == (0,)
+        where = "insert into query_log (query_type, created_at) values ('t', %s) returning tableoid::regclass::text"
+        for moment, partition in (
+            ("2030-01-31 23:59:59.999999Z", "query_log_2030_01"),
+            ("2030-02-01 00:00:00Z", "query_log_2030_02"),
+            ("2031-01-01 00:00:00Z", "query_log_default"),
+        ):
+            assert connection.execute(where, (moment,)).fetchone() == (partition,)
+
+
+def test_updated_at_follows_updates(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS)
+    with connect(database.owner) as connection:
+        connection.execute("insert into users (username, email, updated_at) values ('u', 'u@x', '2000-01-01')")
+        connection.execute("update users set is_active = false")
+        assert connection.execute("select updated_at > now() - interval '1 minute' from users").fetchone() == (True,)
+
+
+def test_upkeep_writes_heartbeats_and_cannot_change_them(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS)
+    with connect(database.upkeep) as connection:
+        connection.execute("insert into ops.heartbeat (sender) values ('a'), ('b')")
+        newest = "select clock_timestamp() - at < interval '10 s' from ops.heartbeat order by seq desc limit 1"
+        assert connection.execute(newest).fetchone() == (True,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("drop table ops.heartbeat")
+
+
+def test_a_failure_names_file_line_and_cause_and_leaves_the_version_dirty(database: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table a (x int);", up2="-- comment\n\ncreate table b (x int);\nselect nothing\nfrom b;")
+    with pytest.raises(DatabaseError, match=r'000002_step\.up\.sql, line 4: column "nothing" does not exist'):
+        migrate_up(database.owner, tmp_path)
+    found = status(database.owner, tmp_path)
+    assert found.application.position == Position(2, dirty=True)
+    assert rows(database.owner, "select to_regclass('a')::text, to_regclass('b')::text") == [("a", None)]
+    for attempt in (
+        lambda: migrate_up(database.owner, tmp_path),
+        lambda: migrate_down(database.owner, tmp_path, steps=1),
+    ):
+        with pytest.raises(RefusedError, match="dirty at version 2"):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("create table a (x int);\n\n-- again\ncreate table a (x int);\n", 'line 4: relation "a" already exists'),
+        ("select 1;\ndo $$\nbegin\n  raise 'no; thanks';\nend $$;", "line 2: no; thanks. In PL/pgSQL"),
+        ("select 1;\nselect 'é', 1 / 0;", "line 2: division by zero"),
+        ("select 'é',\n  fehler();", r"line 2: function fehler\(\) does not exist"),
+        ("select 1;\nselect 2 2;\n", "line 2: syntax error"),
+        (
+            "create table p (x int unique, y int references p (x) initially deferred);\ninsert into p\nvalues (1, 2);",
+            "line 2: insert or update on table",  # found at the commit, which belongs to the last statement
+        ),
+        ("create table a (x int);\nbegin;\ncreate table b (x int);", "does not end it"),
+        ("create table a (x int);\ncopy a from stdin;", "waits for data of COPY"),
+    ],
+)
+def test_a_failure_says_where(database: Database, tmp_path: Path, script: str, said: str) -> None:
+    with pytest.raises(DatabaseError, match=said):
+        migrate_up(database.owner, write(tmp_path, up1=script))
+    assert status(database.owner, tmp_path).application.position == Position(1, dirty=True)
+
+
+def test_a_failed_first_down_is_recorded_as_golang_migrate_does(database: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table a (x int);", down1="drop table b;")
+    migrate_up(database.owner, tmp_path)
+    with pytest.raises(DatabaseError, match='line 1: table "b" does not exist'):
+        migrate_down(database.owner, tmp_path, steps=1)
+    assert rows(database.owner, "table schema_migrations") == [(-1, True)]
+
+
+def test_an_index_is_built_concurrently_alone_in_its_file(database: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table a (x int);", up2="-- alone\ncreate index concurrently i on a (x);\n")
+    migrate_up(database.owner, tmp_path)
+    assert rows(database.owner, "select indisvalid from pg_index where indexrelid = 'i'::regclass") == [(True,)]
+
+
+def test_an_unreadable_file_is_found_before_its_statements_run(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "1_a.up.sql").write_bytes(b"select '\xff';")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        migrate_up(database.owner, tmp_path)
+
+
+def test_warnings_of_postgresql_are_handed_on(database: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="do $$ begin raise warning 'mind this'; raise notice 'not this'; end $$;")
+    assert migrate_up(database.owner, tmp_path)[-1].warnings == ("mind this",)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["program", "library"])
+def test_golang_migrates_lock_keeps_us_out_and_its_holder_is_named(database: Database, which: int) -> None:
+    with connect(database.owner, application_name="the other one") as other:
+        other.execute(
+            "select pg_advisory_lock(%s)", (lock_ids(other.info.dbname, "public", "schema_migrations")[which],)
+        )
+        with pytest.raises(RefusedError, match=rf"process {other.info.backend_pid} “the other one”"):
+            migrate_up(database.owner, MIGRATIONS, patience=HASTY)
+        assert rows(database.owner, "select to_regclass('users')") == [(None,)]
+    assert migrate_up(database.owner, MIGRATIONS, patience=HASTY)
+
+
+def test_of_many_at_once_each_migration_is_applied_by_one(database: Database) -> None:
+    applied, threads = [], []
+    for _ in range(4):
+        thread = threading.Thread(target=lambda: applied.extend(migrate_up(database.owner, MIGRATIONS)))
+        thread.start()
+        threads.append(thread)
+    for thread in threads:
+        thread.join(60)
+    assert sorted((step.ledger, step.version) for step in applied) == [("ops", 1), ("public", 1), ("public", 2)]
+
+
+def test_a_table_that_somebody_holds_is_waited_for_only_so_long(database: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table a (x int);", up2="alter table a add y int;")
+    migrate_up(database.owner, tmp_path, limit=1)
+    with connect(database.owner) as other, other.transaction():
+        other.execute("lock table a in access share mode")
+        with pytest.raises(DatabaseError, match="line 1: canceling statement due to lock timeout"):
+            migrate_up(database.owner, tmp_path, patience=HASTY)
+
+
+def test_a_dump_in_progress_does_not_hold_the_version_table_up(database: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table a (x int);", up2="create table b (x int);")
+    migrate_up(database.owner, tmp_path, limit=1)
+    with connect(database.owner) as dump, dump.transaction():
+        assert dump.execute("table schema_migrations").fetchall() == [(1, False)]
+        migrate_up(database.owner, tmp_path, patience=HASTY)
+
+
+def test_a_killed_run_leaves_the_version_dirty_and_its_lock_free(database: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table a (x int);\nselect pg_sleep(60);")
+    program = (
+        "import sys; from pathlib import Path; from ops_workflows.schema.apply import migrate_up; "
+        "migrate_up(sys.stdin.read(), Path(sys.argv[1]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdin is not None
+            child.stdin.write(database.owner)
+            child.stdin.close()
+            wait_for(lambda: status(database.owner, tmp_path).application.position == Position(1, dirty=True))
+        finally:
+            os.kill(child.pid, signal.SIGKILL)
+        child.wait(10)
+    wait_for(lambda: not rows(database.superuser, "select from pg_stat_activity where query like '%pg_sleep(60)%' and "
+                                                  "pid <> pg_backend_pid()"))  # fmt: skip
+    with pytest.raises(RefusedError, match="dirty at version 1"):
+        migrate_up(database.owner, tmp_path, patience=HASTY)
+    assert rows(database.owner, "select to_regclass('a')") == [(None,)]
+
+
+def test_a_standby_is_refused(stack_standby: str) -> None:
+    with pytest.raises(RefusedError, match="standby"):
+        migrate_up(stack_standby, MIGRATIONS)
+
+
+def test_an_unreachable_server_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseError, match="Connection refused"):
+        migrate_up("postgresql://x@127.0.0.1:1/x", write(tmp_path, up1="select 1"))
+
+
+def test_two_rows_in_the_version_table_are_refused(database: Database) -> None:
+    migrate_up(database.owner, MIGRATIONS)
+    rows(database.owner, "insert into schema_migrations values (7, false) returning 1")
+    with pytest.raises(DatabaseError, match="holds 2 rows"):
+        status(database.owner, MIGRATIONS)

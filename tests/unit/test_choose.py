@@ -1,0 +1,185 @@
+"""Which backup and which WAL: never a backup after the target, never a way with something missing."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ops_workflows.errors import RefusedError
+from ops_workflows.postgres.lsn import Lsn
+from ops_workflows.repository.backup import Backup
+from ops_workflows.repository.reach import Histories, reach_of, reaches, stored_until
+from ops_workflows.repository.wal import Branch, WalListing, segment_key, tail_key
+from ops_workflows.restore.choose import choose
+from ops_workflows.restore.moment import AtLsn, AtName, AtTime, Latest
+from ops_workflows.storage.objects import StoredObject
+from tests.support.records import MOMENT, backup
+
+SEGMENT = 16 * 1024 * 1024
+LAST = 30
+
+
+def at(segments: float) -> Lsn:
+    return Lsn(int(segments * SEGMENT))
+
+
+def stored(key: str, segments: float) -> StoredObject:
+    return StoredObject(key, 1, '"e"', modified=MOMENT + timedelta(minutes=segments))
+
+
+def listing(
+    present: dict[int, set[int]], tails: Sequence[tuple[int, float]] = (), histories: Sequence[int] = ()
+) -> WalListing:
+    """Segments by timeline; tails are from their segment's beginning to a place in it. Time goes by at 1 per minute."""
+    found = [
+        stored(segment_key(timeline, number * SEGMENT, SEGMENT), number + 1)
+        for timeline, numbers in present.items()
+        for number in numbers
+    ]
+    found += [stored(tail_key(timeline, at(int(end)), at(end), SEGMENT), end) for timeline, end in tails]
+    found += [stored(f"{timeline:08X}.history", 0) for timeline in histories]
+    return WalListing.of(found, "", SEGMENT)
+
+
+def taken(number: int, timeline: int = 1) -> Backup:
+    """A backup that begins and ends in segment `number`."""
+    return backup(
+        id=f"20260131T02{number:02}00Z-0000",
+        timeline=timeline,
+        start_lsn=at(number + 0.1),
+        stop_lsn=at(number + 0.2),
+        started_at=MOMENT + timedelta(minutes=number + 0.1),
+        finished_at=MOMENT + timedelta(minutes=number + 0.2),
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[list[Backup], WalListing, Histories, float | None]:
+    """Backups, WAL with holes, and perhaps a promotion."""
+    branch = draw(st.none() | st.floats(5, 25))
+    numbers = draw(st.sets(st.integers(1, LAST - 2), min_size=1, max_size=5))
+    whole = set(range(LAST)) - draw(st.sets(st.integers(0, LAST), max_size=3))
+    backups = [taken(number, 2 if branch and number > branch else 1) for number in sorted(numbers)]
+    if branch is None:
+        return backups, listing({1: whole}, [(1, LAST + 0.5)]), {}, None
+    first = {number for number in whole if number < int(branch)}
+    second = {number for number in whole if number >= int(branch)}
+    found = listing({1: first, 2: second}, [(1, branch), (2, LAST + 0.5)], [2])
+    return backups, found, {2: [Branch(1, at(branch))]}, branch
+
+
+def on_the_way(timeline: int, place: int, branch: float | None) -> set[int]:
+    """The timelines that hold a place, for whoever goes to `timeline`; around where it was left, both do."""
+    if branch is None or timeline == 1:
+        return {timeline}
+    return {number for number, there in ((1, place < at(branch)), (2, place >= at(int(branch)))) if there}
+
+
+@given(worlds(), st.floats(0, LAST + 1))
+def test_never_a_backup_after_the_place_nor_a_way_with_a_gap(
+    world: tuple[list[Backup], WalListing, Histories, float | None], segments: float
+) -> None:
+    backups, found, histories, branch = world
+    target = at(segments)
+    try:
+        route = choose(AtLsn(target), reaches(backups, found, histories), found)
+    except RefusedError:
+        return
+    chosen = route.backup
+    assert chosen.stop_lsn <= target
+    # Every byte from the backup's end to the target is there, each on the timeline that the way takes.
+    reach = route.reach
+    place = -(-chosen.stop_lsn // SEGMENT) * SEGMENT
+    while place < target:
+        timelines = on_the_way(reach.timeline, place, branch)
+        holding = [piece for piece in found.pieces if piece.start <= place < piece.end]
+        assert any(piece.timeline in timelines for piece in holding), (reach, Lsn(place))
+        place += SEGMENT // 4
+
+
+@given(worlds(), st.floats(0, LAST + 1))
+def test_never_a_backup_after_the_time(
+    world: tuple[list[Backup], WalListing, Histories, float | None], minutes: float
+) -> None:
+    backups, found, histories, _ = world
+    time = MOMENT + timedelta(minutes=minutes)
+    ways = reaches(backups, found, histories)
+    try:
+        route = choose(AtTime(time), ways, found)
+    except RefusedError:
+        return
+    assert route.backup.finished_at <= time <= stored_until(route.reach, found)
+    others = [way.backup for way in ways if way.timeline == route.reach.timeline]
+    nearer = [other for other in others if route.backup.finished_at < other.finished_at <= time]
+    reached = {
+        way.backup.id for way in ways if stored_until(way, found) >= time and way.timeline == route.reach.timeline
+    }
+    assert not [other for other in nearer if other.id in reached]  # the nearest that leads there
+
+
+@given(worlds())
+def test_latest_is_the_furthest_on_the_newest_timeline(
+    world: tuple[list[Backup], WalListing, Histories, float | None],
+) -> None:
+    backups, found, histories, _ = world
+    ways = reaches(backups, found, histories)
+    assume(ways)
+    route = choose(Latest(), ways, found)
+    assert (route.reach.timeline, route.reach.end) == max((way.timeline, way.end) for way in ways)
+    if route.reach.timeline > 1 and route.backup.timeline == 1:
+        assert [leg.timeline for leg in route.reach.legs][-1] == 2  # it does get there
+
+
+@given(worlds())
+def test_legs_follow_one_another(world: tuple[list[Backup], WalListing, Histories, float | None]) -> None:
+    backups, found, histories, _ = world
+    for reach in reaches(backups, found, histories):
+        assert all(leg.start < leg.end for leg in reach.legs)
+        for before, after in zip(reach.legs, reach.legs[1:], strict=False):
+            assert before.timeline < after.timeline
+            assert after.start <= before.end
+        if reach.legs:
+            assert reach.end == reach.legs[-1].end
+
+
+def test_no_backup_at_all() -> None:
+    with pytest.raises(RefusedError, match="There is no backup to recover from"):
+        choose(Latest(), [], listing({}))
+
+
+def test_a_timeline_that_the_log_does_not_lead_to_is_not_promised() -> None:
+    """The history is there, and between the backup and where the new timeline begins there is nothing."""
+    found = listing({2: {8, 9}}, histories=[2])
+    assert reach_of(taken(3), 2, found, {2: [Branch(1, at(8))]}) is None
+
+
+def test_a_new_timeline_begins_where_the_backup_ended() -> None:
+    """Nothing of the old one is needed then, and nothing of it may be in the bucket."""
+    found = listing({2: {4, 5}}, histories=[2])
+    reach = reach_of(taken(3), 2, found, {2: [Branch(1, at(4))]})
+    assert reach is not None
+    assert [(leg.timeline, leg.start, leg.end) for leg in reach.legs] == [(2, at(4), at(6))]
+
+
+def test_a_backup_of_a_timeline_that_was_left_before_leads_nowhere_else() -> None:
+    found = listing({1: {3, 4, 5, 6}, 2: {4, 5}}, histories=[2])
+    assert reach_of(taken(5), 2, found, {2: [Branch(1, at(4.5))]}) is None
+
+
+def test_a_restore_point_is_looked_for_from_the_first_backup() -> None:
+    found = listing({1: set(range(20))})
+    ways = reaches([taken(3), taken(9)], found, {})
+    assert choose(AtName("before"), ways, found).backup.id == taken(3).id
+
+
+def test_a_backup_from_a_standby_needs_the_rest_of_its_last_segment() -> None:
+    found = listing({1: {3, 4}})
+    of_standby = taken(3).model_copy(update={"from_standby": True})
+    reach = reach_of(of_standby, 1, found, {})
+    assert reach is not None
+    assert reach.legs[0].start == at(3)
+    alone = reach_of(of_standby, 1, listing({}), {})
+    assert alone is not None
+    assert alone.end == of_standby.stop_lsn
