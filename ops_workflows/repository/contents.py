@@ -16,7 +16,7 @@ from ops_workflows.storage.codec import decompress
 from ops_workflows.storage.fetch import fetch
 
 Member = tuple[tarfile.TarInfo, Iterator[memoryview]]
-_AHEAD = 16  # pieces between two stages
+_AHEAD = 4  # pieces between two stages
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.account import Account
 
 Piece = bytes | memoryview
-_PIECES = 32  # that may wait for one thread, of at most 256 KiB each
+_PIECES = 8  # that may wait for one thread, of at most 1 MiB each
 
 
 class _Thread(threading.Thread):

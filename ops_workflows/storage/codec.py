@@ -14,7 +14,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports.zstd import CompressionParameter, ZstdCompressor, ZstdDecompressor, ZstdError
 
-PIECE = 256 * 1024  # of decompressed bytes: bounds memory however well the input had been compressed
+PIECE = 1024 * 1024  # of decompressed bytes: bounds memory however well the input had been compressed
 
 
 class Codec(StrEnum):
@@ -43,7 +43,7 @@ class _Decompressor(Protocol):
 
 
 def decompress(codec: Codec, compressed: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """The bytes that went in, in pieces of at most 256 KiB.
+    """The bytes that went in, in pieces of at most 1 MiB.
 
     Args:
         codec: What they were compressed with.
