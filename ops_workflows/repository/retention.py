@@ -104,7 +104,7 @@ def plan(
     for backup_id, reason in (
         *of_periods(past, faulty, policy),
         *_last(past),
-        *_on_the_living_timeline(ordered, faulty, wal, living),
+        *_on_the_living_timeline(past, faulty, wal, living),
         *((backup.id, "finished in the future") for backup in ordered if backup.finished_at > now),
         *((backup_id, f"pinned: {reason}" if reason else "pinned") for backup_id, reason in pins.items()),
         *((backup_id, "is being restored") for backup_id in restoring),
@@ -138,7 +138,7 @@ def _last(past: list[BackupFacts]) -> Iterator[tuple[str, str]]:
 
 
 def _on_the_living_timeline(
-    ordered: list[BackupFacts], faulty: AbstractSet[str], wal: WalFacts, living: int
+    past: list[BackupFacts], faulty: AbstractSet[str], wal: WalFacts, living: int
 ) -> Iterator[tuple[str, str]]:
     """By place and not by time, so that a clock that went back does not hide what is newest.
 
@@ -146,11 +146,11 @@ def _on_the_living_timeline(
     the next backup, the log of the living timeline can only be replayed from one before the fork.
     """
     path = sorted(
-        (backup for backup in ordered if wal.leads(backup.timeline, backup.stop_lsn, living)),
+        (backup for backup in past if wal.leads(backup.timeline, backup.stop_lsn, living)),
         key=lambda backup: (backup.timeline, backup.stop_lsn),
     )
     if not path and not wal.knows(living):
-        yield from ((backup.id, f"where timeline {living} came from is unknown") for backup in ordered)
+        yield from ((backup.id, f"where timeline {living} came from is unknown") for backup in past)
     good = [backup for backup in path if backup.id not in faulty]
     for backup_id in dict.fromkeys(backup.id for backup in path[-1:] + good[-1:]):
         yield backup_id, f"furthest along timeline {living}"

@@ -209,6 +209,8 @@ def test_the_backup_that_leads_to_the_living_timeline_stays_although_newer_ones_
     done = planned(before, after, log=log)
     assert why(done, before) == (True, "furthest along timeline 2")
     assert not done.wal
+    ahead = a_backup(-400, timeline=2, at=16)
+    assert why(planned(before, after, ahead, log=log), before) == (True, "furthest along timeline 2")
 
 
 def test_a_branch_that_was_left_behind_goes_when_no_kept_backup_leads_there() -> None:

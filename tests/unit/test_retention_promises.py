@@ -25,8 +25,8 @@ class World:
     """A cluster's life, a day at a time: its log, which may fork, and the backups that were taken of it."""
 
     chance: random.Random
-    backups: list[BackupFacts] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
+    backups: list[BackupFacts] = field(default_factory=list, repr=False)
+    pieces: list[Piece] = field(default_factory=list, repr=False)
     branches: dict[int, list[Branch]] = field(default_factory=dict)
     pins: dict[str, str] = field(default_factory=dict)
     timeline: int = 1
