@@ -4,12 +4,14 @@ import logging
 import time
 from typing import Protocol
 
+BYTES = "bytes"
+
 
 class Progress(Protocol):
     """Hears of phases, of their advance, and of what deserves a sentence."""
 
-    def begin(self, phase: str, total: int | None) -> None:
-        """A phase begins; `total` is how much it will be, in bytes unless the phase says otherwise, None if unknown."""
+    def begin(self, phase: str, total: int | None, unit: str = BYTES) -> None:
+        """A phase begins; `total` is how much it will be, None if unknown."""
 
     def advance(self, done: int) -> None:
         """So much of the present phase is done, counted from its beginning."""
@@ -21,7 +23,7 @@ class Progress(Protocol):
 class Silent:
     """For callers who do not want to hear."""
 
-    def begin(self, phase: str, total: int | None) -> None:
+    def begin(self, phase: str, total: int | None, unit: str = BYTES) -> None:
         """Not told."""
 
     def advance(self, done: int) -> None:
@@ -44,10 +46,11 @@ class Logged:
         self._total: int | None = None
         self._logged = time.monotonic()
 
-    def begin(self, phase: str, total: int | None) -> None:
+    def begin(self, phase: str, total: int | None, unit: str = BYTES) -> None:
         """A line for the phase."""
         self._phase, self._total, self._logged = phase, total, time.monotonic()
-        self._log.info("%s%s", phase, f" ({total / 1e6:,.0f} MB)" if total else "")
+        much = "" if not total else f" ({total / 1e6:,.0f} MB)" if unit == BYTES else f" ({total:,} {unit})"
+        self._log.info("%s%s", phase, much)
 
     def advance(self, done: int) -> None:
         """A line now and then."""

@@ -135,7 +135,7 @@ class _Taking:
         return database, held
 
     def _fingerprint(self, inside: Connection, name: str, pin: Pinned) -> tuple[DumpedTable, ...]:
-        self._progress.begin(f"fingerprint {name} (tables)", None)
+        self._progress.begin(f"fingerprint {name}", len(pin.tables), "tables")
         held = []
         for table in pin.tables:
             found = content(inside, table.quoted, table.columns, most_bytes=self._hash_max_bytes)

@@ -129,7 +129,7 @@ class _Removal:
 
     def remove_wal(self, todo: RetentionPlan) -> int:
         """Delete the WAL that goes; how many objects."""
-        self._progress.begin("let WAL go (objects)", len(todo.wal) or None)
+        self._progress.begin("let WAL go", len(todo.wal) or None, "objects")
         done = 0
         for batch in batched(todo.wal, _BATCH):
             self._hold()

@@ -60,7 +60,7 @@ class Expectations:
         before_the_end = [taken for taken in self._snapshots if taken.lsn <= stop]
         settled = max(before_the_end, key=lambda taken: taken.lsn, default=None)
         counting = _Counting(settled, progress) if settled is not None else None
-        progress.begin("count rows (tables)", None)
+        progress.begin("count rows", None, "tables")
         for database, before in self._schema_before.items():
             try:
                 with self._connect(database) as inside, inside.transaction():

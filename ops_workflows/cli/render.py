@@ -13,20 +13,40 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.table import Table
+from rich.text import Text
 
-from ops_workflows.progress import SILENT, Progress
+from ops_workflows.progress import BYTES, SILENT, Progress
 
 _PIPED_WIDTH = 200  # a pipe or a file has no edge to wrap at; 80 columns, rich's assumption, would break every id
 out = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
 err = Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_WIDTH)
 _THOUSAND = 1000
 _TWO_MINUTES = 120
+
+
+class _Done(DownloadColumn):
+    """How much of it, in the phase's own unit."""
+
+    def render(self, task: Task) -> Text:
+        unit = task.fields.get("unit", BYTES)
+        if unit == BYTES:
+            return super().render(task)
+        of = f"/{task.total:,.0f}" if task.total else ""
+        return Text(f"{task.completed:,.0f}{of} {unit}", style="progress.download")
+
+
+class _Speed(TransferSpeedColumn):
+    """How fast, of bytes only."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.fields.get("unit", BYTES) == BYTES else Text()
 
 
 class Bars:
@@ -36,7 +56,7 @@ class Bars:
         self._display = display
         self._task = None if not err.is_terminal else display.add_task("", visible=False, total=None)
 
-    def begin(self, phase: str, total: int | None) -> None:
+    def begin(self, phase: str, total: int | None, unit: str = BYTES) -> None:
         """A new bar; the one before is full."""
         if self._task is None:
             err.print(f"{phase} …", highlight=False)
@@ -44,7 +64,7 @@ class Bars:
         done = self._display.tasks[-1]
         if done.total:
             self._display.update(self._task, completed=done.total)
-        self._task = self._display.add_task(phase, total=total)
+        self._task = self._display.add_task(phase, total=total, unit=unit)
 
     def advance(self, done: int) -> None:
         """How far the bar is."""
@@ -66,8 +86,8 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
         SpinnerColumn(finished_text="✓"),
         TextColumn("{task.description:<18}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        _Done(),
+        _Speed(),
         TimeRemainingColumn(compact=True),
     )
     with RichProgress(*columns, console=err, transient=False) as display:

@@ -1,5 +1,6 @@
 """The programs of the embedded stack that come in wheels of their own, beside PostgreSQL's: SeaweedFS and Valkey."""
 
+import os
 import shutil
 import sysconfig
 from importlib.metadata import version
@@ -7,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ops_workflows.errors import ConfigurationError
-from ops_workflows.postgres.account import Account, can_reach
+from ops_workflows.postgres.account import Account, can_reach, make_reachable
 
 PROGRAMS_OF_ROOT = Path("/var/lib/ops_workflows/programs")
 
@@ -43,8 +44,8 @@ def _executable(distribution: str, folder: Path, pattern: str, account: Account 
     # An environment in /root, say: nobody else may enter it, so the program is copied to where they may.
     copy = PROGRAMS_OF_ROOT / f"{distribution}-{version(distribution)}" / program.name
     if not copy.exists():
-        copy.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        part = copy.with_name(f".{copy.name}.part")
+        make_reachable(copy.parent)
+        part = copy.with_name(f".{copy.name}.{os.getpid()}.part")  # two stacks may come here at once
         shutil.copyfile(program, part)
         part.chmod(0o755)
         part.rename(copy)

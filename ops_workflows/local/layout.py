@@ -4,19 +4,17 @@ The servers' data may have to lie elsewhere: as root, servers run as an unprivil
 project in, say, /root. Then `.ops/data` is a symbolic link to a folder in /var/lib.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from ops_workflows.errors import ConfigurationError, RefusedError
 from ops_workflows.postgres.account import Account, can_reach, hand_over
-from ops_workflows.postgres.processes import wait_until
+from ops_workflows.postgres.file_lock import HeldError, file_lock
 
 DATA_OF_ROOT = Path("/var/lib/ops_workflows/stacks")
 PATIENCE_SECONDS = 120  # for another `up` or `down` in the same folder to end
@@ -74,18 +72,20 @@ class Layout:
             ConfigurationError: The folder is not there or not ours to write.
             RefusedError: Another `ops up` or `ops down` is at work here and does not end.
         """
-        try:
-            self.home.mkdir(exist_ok=True)
-            self.home.chmod(0o711)  # to be passed through by the servers' account, and not to be listed
-            lock = (self.home / "lock").open("w")
-        except OSError as error:
-            raise ConfigurationError(
-                f"{self.home} cannot be written ({error.strerror}): use a folder of your own, or the account that "
-                "started the stack here."
-            ) from error
-        with lock:
-            if not wait_until(lambda: _lock(lock), PATIENCE_SECONDS):
-                raise RefusedError(f"Another `ops up` or `ops down` is at work in {self.folder}: wait for it to end.")
+        with ExitStack() as held:
+            try:
+                self.home.mkdir(exist_ok=True)
+                self.home.chmod(0o711)  # to be passed through by the servers' account, and not to be listed
+                held.enter_context(file_lock(self.home / "lock", patience=PATIENCE_SECONDS))
+            except HeldError:
+                raise RefusedError(
+                    f"Another `ops up` or `ops down` is at work in {self.folder}: wait for it to end."
+                ) from None
+            except OSError as error:
+                raise ConfigurationError(
+                    f"{self.home} cannot be written ({error.strerror}): use a folder of your own, or the account that "
+                    "started the stack here."
+                ) from error
             yield
 
     @property
@@ -156,11 +156,3 @@ def nearest_existing(folder: Path) -> Path:
             if candidate.is_dir():
                 return candidate
     return Path("/")
-
-
-def _lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

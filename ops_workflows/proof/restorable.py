@@ -58,7 +58,7 @@ def restorable(settings: Settings, dumps: Dumps, dump: Dump, progress: Progress 
 
 def _differences(server: Server, database: str, tables: tuple[DumpedTable, ...], progress: Progress) -> list[str]:
     faults = []
-    progress.begin(f"compare {database} (tables)", None)
+    progress.begin(f"compare {database}", len(tables), "tables")
     with connect(server.dsn(database), statement_seconds=0) as connection:
         settle(connection)
         for done, held in enumerate(tables, start=1):

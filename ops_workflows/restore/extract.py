@@ -18,7 +18,7 @@ from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.contents import members
 from ops_workflows.repository.layout import MANIFEST
 from ops_workflows.restore.plan import LINKS, Link, RestorePlan
-from ops_workflows.restore.target import MARK, clear, sync_folder
+from ops_workflows.restore.target import sync_folder
 from ops_workflows.restore.writer import DurableWriter
 from ops_workflows.storage.fetch import fetch
 
@@ -52,11 +52,8 @@ def extract(
         progress.advance(fetched)
 
     folders = _Folders(owner)
-    for folder in plan.clear:
-        clear(folder)
-    for folder in (plan.target, *plan.tablespaces.values()):
+    for folder in plan.folders:
         folders.make(folder)
-        (folder / MARK).write_text(f"backup {plan.backup.id}\n")
     if len(plan.chain) > 1:
         folders.make(plan.target / LINKS)
     with DurableWriter(owner) as writer:
@@ -104,8 +101,14 @@ class _Placing:
 
     def base(self, stored: StoredArchive) -> Path:
         """The folder that an archive is extracted into."""
-        oid = stored.name.partition(".")[0]
-        return self.link.target if oid == "base" else self.link.tablespaces[int(oid)]
+        places = {"base": self.link.target} | {str(oid): place for oid, place in self.link.tablespaces.items()}
+        place = places.get(stored.name.partition(".")[0])
+        if place is None:
+            raise IntegrityError(
+                f"Backup {self.link.backup.id} lists {stored.name}, which is of none of its tablespaces: its record is "
+                "not what was stored."
+            )
+        return place
 
     def place(self, base: Path, member: tarfile.TarInfo, pieces: Iterator[memoryview]) -> None:
         name = PurePosixPath(member.name)

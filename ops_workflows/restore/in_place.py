@@ -6,6 +6,7 @@ place. Each step can be seen on the disk, so whatever interrupts the work, runni
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ops_workflows.errors import DatabaseError, RefusedError
 from ops_workflows.postgres.connection import connect
+from ops_workflows.postgres.file_lock import HeldError, file_lock
 from ops_workflows.postgres.server import DataDirectory
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.repository.backup import utc_now
@@ -125,17 +127,25 @@ def restore_in_place(
         The data directory, ready to be started by whatever starts it.
 
     Raises:
-        RefusedError: The name is not the database's; nothing was done. Or the moment cannot be reached.
+        RefusedError: The name is not the database's, or another such restore is at work: nothing was done. Or the
+            moment cannot be reached.
         OpsError: The restore failed; the old data directory is where it was, its server stopped.
     """
     if confirmed != plan.database:
         raise RefusedError(f"Nothing was done: type the database's name, {plan.database}, to confirm.")
-    if plan.is_running:
-        progress.say(f"Stopping the server over {plan.data_dir}: from here on nobody writes.")
-        DataDirectory(plan.data_dir).stop("fast", timeout=_STOP_SECONDS)
-    if not plan.resumes:
-        _recover(settings, repository, plan, progress)
-    _swap(plan, progress)
+    with ExitStack() as alone:
+        lock = plan.data_dir.with_name(f"{plan.data_dir.name}.new.lock")
+        try:
+            alone.enter_context(file_lock(lock))
+        except HeldError:
+            raise RefusedError(f"Another restore in place of {plan.data_dir} is at work: wait for it to end.") from None
+        if plan.is_running:
+            progress.say(f"Stopping the server over {plan.data_dir}: from here on nobody writes.")
+            DataDirectory(plan.data_dir).stop("fast", timeout=_STOP_SECONDS)
+        if not plan.resumes:
+            _recover(settings, repository, plan, progress)
+        _swap(plan, progress)
+        lock.unlink()
     return plan.data_dir
 
 

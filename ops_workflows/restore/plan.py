@@ -52,6 +52,11 @@ class RestorePlan:
         return self.route.backup
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder that is filled."""
+        return (self.target, *self.tablespaces.values())
+
+    @property
     def links(self) -> tuple[Link, ...]:
         """What is extracted where: a single backup into its target, a chain into folders beside one another."""
         if len(self.chain) == 1:

@@ -25,7 +25,7 @@ from ops_workflows.restore.isolated import isolated_server, recovery_settings
 from ops_workflows.restore.moment import AtLsn, AtTime, Latest
 from ops_workflows.restore.plan import RestorePlan, plan_restore
 from ops_workflows.restore.readable import require_backups, require_wal
-from ops_workflows.restore.target import Folder, unmark
+from ops_workflows.restore.target import Folder, filling
 from ops_workflows.restore.verify import verify
 from ops_workflows.restore.wal_feed import WalFeed
 from ops_workflows.settings import Settings
@@ -98,11 +98,11 @@ def restore(settings: Settings, repository: Repository, chosen: RestorePlan, pro
             account that PostgreSQL runs as cannot get to the target.
         IntegrityError: The backup is damaged: the text names the object or file.
         StorageError: The bucket did not answer.
-        RefusedError: The disk is full, or retention has just let go of the backup.
+        RefusedError: The disk is full, another restore is at work there, or retention has just let go of the backup.
     """
     require_backups(repository, chosen.chain)
     _require_way(settings, chosen)
-    with _leased(repository, chosen, progress):
+    with _leased(repository, chosen, progress), filling(chosen.folders, chosen.clear):
         return _restore(settings, repository, chosen, progress)
 
 
@@ -120,7 +120,6 @@ def _restore(settings: Settings, repository: Repository, chosen: RestorePlan, pr
         with restored.phase("combine"):
             progress.begin("combine", None)
             combine(chosen, programs, account)
-    unmark((chosen.target, *chosen.tablespaces.values()))
     return restored
 
 
@@ -187,13 +186,14 @@ def recovered(
             owner = server_account(settings.server_user)
             feed = WalFeed(repository, chosen.route.reach, listing, folder, threads=settings.s3_threads, owner=owner)
             stack.enter_context(feed.running())
-        restored = _restore(settings, repository, chosen, progress)
+        with filling(chosen.folders, chosen.clear):
+            restored = _restore(settings, repository, chosen, progress)
         yield restored, stack.enter_context(running(settings, restored, progress, feed=feed, keep=keep, stay=stay))
 
 
 def _require_way(settings: Settings, chosen: RestorePlan) -> None:
     account = server_account(settings.server_user)
-    for folder in (chosen.target, *chosen.tablespaces.values()):
+    for folder in chosen.folders:
         # The folder itself will belong to the account.
         nearest = next(parent for parent in folder.parents if parent.exists())
         if not can_reach(nearest, account):

@@ -1,24 +1,20 @@
 """Folders for restores that nobody keeps. What its maker could not remove, because it was killed, the next one does."""
 
-import json
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import psutil
 
 from ops_workflows.errors import ConfigurationError
 from ops_workflows.postgres.account import server_account
+from ops_workflows.postgres.file_lock import HeldError, folder_lock
 from ops_workflows.postgres.programs import find_programs
 from ops_workflows.postgres.server import Server
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.settings import Settings
 
-_OWNER = "owner.json"
-_YOUNG_SECONDS = 60
+_PATIENCE_SECONDS = 30  # for others who look for what is left, which takes them a moment
 
 
 @contextmanager
@@ -34,40 +30,35 @@ def scratch(settings: Settings, major: int, progress: Progress = SILENT) -> Iter
         ConfigurationError: The folder cannot be made.
     """
     root = settings.scratch
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        for left in _abandoned(root):
-            _remove(settings, left, major)
-            progress.say(f"Removed {left}, left by a restore that was killed.")
-        folder = root / secrets.token_hex(4)
-        folder.mkdir(mode=0o711)  # the server's account passes through; nobody can list it
-    except OSError as error:
-        raise ConfigurationError(
-            f"{root} cannot hold scratch restores ({error.strerror}): set OPS_SCRATCH_DIR."
-        ) from error
-    me = psutil.Process()
-    (folder / _OWNER).write_text(json.dumps({"pid": me.pid, "started": me.create_time()}))
-    try:
-        yield folder
-    finally:
-        _remove(settings, folder, major)
-
-
-def _abandoned(root: Path) -> Iterator[Path]:
-    for folder in root.iterdir():
-        if folder.is_dir() and not _is_owned(folder):
+    with ExitStack() as mine:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            # Under the root's lock, so that nobody finds a folder before its maker holds it.
+            with folder_lock(root, patience=_PATIENCE_SECONDS):
+                abandoned = [found for found in root.iterdir() if found.is_dir() and _is_ours_now(found, mine)]
+                folder = root / secrets.token_hex(4)
+                folder.mkdir()
+                folder.chmod(0o711)  # the server's account passes through; nobody can list it
+                mine.enter_context(folder_lock(folder))
+            for left in abandoned:
+                _remove(settings, left, major)
+                progress.say(f"Removed {left}, left by a restore that was killed.")
+        except (OSError, HeldError) as error:
+            why = "it is locked by another restore" if isinstance(error, HeldError) else error.strerror
+            raise ConfigurationError(f"{root} cannot hold scratch restores ({why}): set OPS_SCRATCH_DIR.") from error
+        try:
             yield folder
+        finally:
+            _remove(settings, folder, major)
 
 
-def _is_owned(folder: Path) -> bool:
+def _is_ours_now(folder: Path, mine: ExitStack) -> bool:
+    """Whether nobody held it; we do from now on."""
     try:
-        owner = json.loads((folder / _OWNER).read_text())
-        return abs(psutil.Process(owner["pid"]).create_time() - float(owner["started"])) < 1
-    except psutil.NoSuchProcess:
+        mine.enter_context(folder_lock(folder))
+    except HeldError:
         return False
-    except (FileNotFoundError, ValueError):
-        # The folder comes before its owner's name: its maker is a moment old, or died in that moment.
-        return time.time() - folder.stat().st_mtime < _YOUNG_SECONDS
+    return True
 
 
 def _remove(settings: Settings, folder: Path, major: int) -> None:

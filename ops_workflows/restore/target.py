@@ -2,12 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from ops_workflows.errors import RefusedError
+from ops_workflows.postgres.file_lock import HeldError, file_lock
+
 MARK = ".ops_restore_in_progress"
+_LOST_AND_FOUND = "lost+found"  # of a file system's root, which a folder may be
+_UNTOUCHED = {MARK, _LOST_AND_FOUND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +42,63 @@ class Folder:
         path = path.absolute()
         nearest = next(folder for folder in (path, *path.parents) if folder.exists())
         is_folder = nearest.is_dir()
-        names = {entry.name for entry in os.scandir(path)} if is_folder and nearest == path else set[str]()
+        names = _names(path) if is_folder and nearest == path else set[str]()
         return cls(
             path,
             is_folder,
-            empty=not names - {"lost+found"},
+            empty=not names - {_LOST_AND_FOUND},
             interrupted=MARK in names,
             writable=is_folder and os.access(nearest, os.W_OK | os.X_OK),
             free_bytes=shutil.disk_usage(nearest if is_folder else nearest.parent).free,
         )
 
 
-def clear(folder: Path) -> None:
-    """Remove what an interrupted restore left in a folder, its mark last; the folder itself stays."""
-    if not (folder / MARK).exists():
-        return
+@contextmanager
+def filling(folders: Iterable[Path], leftovers: Collection[Path]) -> Iterator[None]:
+    """Have these folders to ourselves for the length of a `with`, marked until it ends well.
+
+    Args:
+        folders: Empty or missing ones, which are made, and those of `leftovers`.
+        leftovers: Folders with what an interrupted restore left, which is removed.
+
+    Raises:
+        RefusedError: Another restore is at work in one of them, or it is no longer as it was when it was looked at.
+    """
+    with ExitStack() as held:
+        marks = []
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            mark = folder / MARK
+            try:
+                held.enter_context(file_lock(mark, new=folder not in leftovers))
+            except HeldError:
+                raise RefusedError(
+                    f"Another restore is at work in {folder}, or has just ended: choose another folder, or try again."
+                ) from None
+            if folder in leftovers:
+                _clear(folder)
+            elif _names(folder) - _UNTOUCHED:
+                mark.unlink()
+                raise RefusedError(f"{folder} is not empty any more: choose an empty or new folder.")
+            marks.append(mark)
+        yield
+        for mark in marks:
+            mark.unlink()
+            sync_folder(mark.parent)
+
+
+def _clear(folder: Path) -> None:
     for entry in os.scandir(folder):
-        if entry.name == MARK:
+        if entry.name in _UNTOUCHED:
             continue
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
         else:
             Path(entry.path).unlink()
-    (folder / MARK).unlink()
 
 
-def unmark(folders: Iterable[Path]) -> None:
-    """Say that the filling of these folders has ended."""
-    for folder in folders:
-        (folder / MARK).unlink()
-        sync_folder(folder)
+def _names(folder: Path) -> set[str]:
+    return {entry.name for entry in os.scandir(folder)}
 
 
 def sync_folder(folder: Path) -> None:

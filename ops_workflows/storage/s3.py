@@ -67,6 +67,12 @@ class S3Store:
         answer = self._call("read the versioning of", "", self._client.get_bucket_versioning, Bucket=self.bucket)
         return bool(answer.get("Status") == "Enabled")
 
+    def keep_versions(self) -> None:
+        """Have the bucket keep what is overwritten or deleted from now on."""
+        if not self.is_versioned():
+            call, wanted = self._client.put_bucket_versioning, {"Status": "Enabled"}
+            self._call("switch on the versioning of", "", call, Bucket=self.bucket, VersioningConfiguration=wanted)
+
     def put(
         self,
         key: str,
@@ -368,5 +374,5 @@ def create_bucket(settings: Settings, *, versioning: bool) -> None:
             raise StorageError(f"Cannot create bucket {quote(bucket)}: {error}.") from error
     except BotoCoreError as error:
         raise StorageError(f"Cannot create bucket {quote(bucket)}: {error}.") from error
-    if versioning and not store.is_versioned():
-        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    if versioning:
+        store.keep_versions()

@@ -179,11 +179,11 @@ def test_the_dump_is_of_the_snapshot_that_was_fingerprinted(server: ScratchServe
     settings = server.settings(own)
 
     class Meddling(Heard):
-        def begin(self, phase: str, total: int | None) -> None:
+        def begin(self, phase: str, total: int | None, unit: str = "") -> None:
             if phase == "dump postgres":
                 with server.connect() as connection:
                     connection.execute("INSERT INTO ticks SELECT generate_series(1, 1000)")
-            super().begin(phase, total)
+            super().begin(phase, total, unit)
 
     with server.connect() as connection:
         connection.execute("CREATE TABLE ticks AS SELECT 1 AS n")

@@ -141,7 +141,7 @@ def test_a_restore_holds_one_and_gives_it_back(server: ScratchServer, own: Setti
     seen: list[set[str]] = []
 
     class Looking(Heard):
-        def begin(self, _phase: str, _total: int | None) -> None:
+        def begin(self, phase: str, total: int | None, unit: str = "") -> None:  # noqa: ARG002
             seen.append(leases.leased(repository, utc_now()))
 
     with reachable_folder() as folder:

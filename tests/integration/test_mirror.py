@@ -342,7 +342,7 @@ def test_retention_of_the_first_may_run_beside_it(settings: Settings, tmp_path: 
     held: list[set[str]] = []
 
     class Deleting(Heard):
-        def begin(self, phase: str, _total: int | None) -> None:
+        def begin(self, phase: str, total: int | None, unit: str = "") -> None:  # noqa: ARG002
             """While the second one is copied, retention would let all three go but for the one that is being read."""
             if phase != f"mirror {made[1].id}":
                 return

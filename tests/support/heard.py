@@ -8,7 +8,7 @@ class Heard:
         self.sentences: list[str] = []
         self.phases: list[str] = []
 
-    def begin(self, phase: str, total: int | None) -> None:  # noqa: ARG002
+    def begin(self, phase: str, total: int | None, unit: str = "") -> None:  # noqa: ARG002
         self.phases.append(phase)
 
     def advance(self, done: int) -> None:

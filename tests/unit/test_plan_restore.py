@@ -11,7 +11,7 @@ from ops_workflows.errors import RefusedError
 from ops_workflows.repository.backup import Backup
 from ops_workflows.restore.choose import own_end
 from ops_workflows.restore.plan import RestorePlan, plan_restore
-from ops_workflows.restore.target import MARK, Folder, clear
+from ops_workflows.restore.target import MARK, Folder, filling
 from tests.support.records import backup, with_tablespaces
 
 GB = 10**9
@@ -92,18 +92,41 @@ def test_looking_at_folders(tmp_path: Path) -> None:
     assert Folder.look(tmp_path).interrupted
 
 
-def test_clearing_touches_only_what_is_marked(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
+def test_a_folder_is_marked_while_it_is_filled_and_stays_marked_when_that_fails(tmp_path: Path) -> None:
+    place, other = tmp_path / "new/data", tmp_path / "other"
+    with filling((place, other), ()):
+        assert Folder.look(place).interrupted
+        assert Folder.look(other).interrupted
+    assert Folder.look(place).empty
+    with pytest.raises(OSError, match="full"), filling((place,), ()):
+        raise OSError("full")
+    assert Folder.look(place).interrupted
+
+
+def test_clearing_touches_only_what_lies_in_the_folder(tmp_path: Path) -> None:
+    outside, place = tmp_path / "outside", tmp_path / "place"
     outside.mkdir()
     (outside / "precious").touch()
-    place = tmp_path / "place"
-    place.mkdir()
-    (place / "pg_tblspc").mkdir()
+    (place / "pg_tblspc").mkdir(parents=True)
     (place / "pg_tblspc/16385").symlink_to(outside)
     (place / "link").symlink_to(outside)
-    clear(place)
-    assert (place / "link").exists()
     (place / MARK).touch()
-    clear(place)
+    with filling((place,), (place,)):
+        assert [entry.name for entry in place.iterdir()] == [MARK]
     assert list(place.iterdir()) == []
     assert (outside / "precious").exists()
+
+
+def test_two_restores_do_not_share_a_folder(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    with filling((place,), ()):
+        (place / "PG_VERSION").touch()
+        for leftovers in ((), (place,)):  # as it was before the first began, and as it is now
+            with pytest.raises(RefusedError, match="Another restore is at work in"), filling((place,), leftovers):
+                pytest.fail("It is not ours.")
+        assert (place / "PG_VERSION").exists()
+    with pytest.raises(RefusedError, match=r"Another restore is at work in .*, or has just ended"):
+        filling((place,), (place,)).__enter__()
+    with pytest.raises(RefusedError, match="is not empty any more"):
+        filling((place,), ()).__enter__()
+    assert [entry.name for entry in place.iterdir()] == ["PG_VERSION"]
