@@ -193,6 +193,7 @@ def recovered(
 
 def _require_way(settings: Settings, chosen: RestorePlan) -> None:
     account = server_account(settings.server_user)
+    find_programs(settings.pg_bin_dir, chosen.backup.major)
     for folder in chosen.folders:
         # The folder itself will belong to the account.
         nearest = next(parent for parent in folder.parents if parent.exists())
