@@ -13,7 +13,6 @@ from ops_workflows.backup.take import take_backup
 from ops_workflows.postgres.account import hand_over, server_account
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.postgres.server import DataDirectory
-from ops_workflows.progress import SILENT
 from ops_workflows.proof.ladder import climb
 from ops_workflows.proof.rungs import Climb, Rung
 from ops_workflows.repository.backup import Backup
@@ -22,6 +21,7 @@ from ops_workflows.restore import run
 from ops_workflows.settings import Settings
 from tests.support.bucket import named
 from tests.support.command import ops_here
+from tests.support.heard import Heard
 from tests.support.servers import ScratchServer, fill_with_noise, reachable_folder, scratch_server
 
 ODD = "Ünïcode; \"drop\" 'it'"
@@ -219,12 +219,13 @@ def test_a_table_that_somebody_locks_is_left_uncounted(
 def test_tables_that_come_and_go_during_the_backup(small: ScratchServer, settings: Settings) -> None:
     own = small.settings(settings)
 
-    class Meddling:
+    class Meddling(Heard):
         """Changes the schema once the backup is under way."""
 
-        begin = staticmethod(lambda phase, _total: meddle() if phase == "back up" else None)
-        advance = staticmethod(SILENT.advance)
-        say = staticmethod(SILENT.say)
+        def begin(self, phase: str, total: int | None, unit: str = "") -> None:
+            if phase == "back up":
+                meddle()
+            super().begin(phase, total, unit)
 
     def meddle() -> None:
         with small.connect() as connection:

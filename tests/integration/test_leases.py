@@ -26,7 +26,7 @@ from ops_workflows.repository.proofs import Proof, record
 from ops_workflows.repository.retention_facts import plan_retention
 from ops_workflows.restore import run
 from ops_workflows.settings import Settings
-from tests.support.bucket import keys, pending
+from tests.support.bucket import forbidden, keys, pending
 from tests.support.command import ops_here
 from tests.support.heard import Heard
 from tests.support.records import archive, backup
@@ -154,26 +154,10 @@ def test_a_restore_holds_one_and_gives_it_back(server: ScratchServer, own: Setti
 def test_with_a_key_that_may_only_read_it_goes_on_and_says_so(server: ScratchServer, own: Settings) -> None:
     taken = take_backup(own)
     repository = open_repository(own, server.system)
-    client, bucket = repository.store._client, own.require("s3_bucket")  # type: ignore[attr-defined]
-    forbidden = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": ["s3:PutObject", "s3:DeleteObject"],
-                "Resource": [f"arn:aws:s3:::{bucket}/{own.s3_prefix}/*"],
-            }
-        ],
-    }
-    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(forbidden))
-    try:
-        heard = Heard()
-        with reachable_folder() as folder:
-            run.restore(own, repository, run.plan(taken, folder / "data"), heard)
-        assert [said.partition(",")[0] for said in heard.sentences] == ["Retention may let go of what is read now"]
-    finally:
-        client.delete_bucket_policy(Bucket=bucket)
+    heard = Heard()
+    with forbidden(own, "s3:PutObject", "s3:DeleteObject"), reachable_folder() as folder:
+        run.restore(own, repository, run.plan(taken, folder / "data"), heard)
+    assert [said.partition(",")[0] for said in heard.sentences] == ["Retention may let go of what is read now"]
 
 
 def test_dumps_go_as_backups_do(own: Settings, repository: Repository, tmp_path: Path) -> None:

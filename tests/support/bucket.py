@@ -1,6 +1,8 @@
 """What lies in the bucket, looked at and tampered with behind the project's back."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository, open_repository
@@ -58,3 +60,16 @@ def flipped(content: bytes) -> bytes:
 def backup_ids(settings: Settings, system: str) -> list[str]:
     """The backups that the catalogue lists."""
     return [backup.id for backup in open_repository(settings, system).backups()]
+
+
+@contextmanager
+def forbidden(settings: Settings, *actions: str) -> Iterator[None]:
+    """Nobody may do these things under the settings' prefix, for the length of a `with`."""
+    client, bucket = open_store(settings)._client, settings.require("s3_bucket")
+    where = f"arn:aws:s3:::{bucket}/{settings.s3_prefix}/*"
+    statement = {"Effect": "Deny", "Principal": "*", "Action": list(actions), "Resource": [where]}
+    client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    try:
+        yield
+    finally:
+        client.delete_bucket_policy(Bucket=bucket)
