@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     pg_bin_dir: Path | None = Field(
         None, description="Folder of PostgreSQL's server programs, of the same major version. Default: the bundled."
     )
+    dagster_database_url: SecretStr | None = Field(
+        None, description="Dagster's own storage, a PostgreSQL apart from the application's; dagster.yaml reads it."
+    )
     connect_timeout_seconds: int = Field(10, ge=1, description="How long to wait for a connection to PostgreSQL.")
     stall_seconds: int = Field(
         120, ge=5, description="A backup or query that hears nothing from PostgreSQL for so long is given up."

@@ -6,15 +6,21 @@ database and the bucket may be one's own or the embedded stack's.
 
 import shutil
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from ops_workflows.errors import ConfigurationError, OpsError
+from ops_workflows.errors import ConfigurationError, DatabaseError, OpsError
 from ops_workflows.local import stack
 from ops_workflows.local.doctor_database import look_at_database
 from ops_workflows.local.findings import Finding, error, failed, ok, warning
 from ops_workflows.local.layout import nearest_existing
 from ops_workflows.postgres.account import can_reach, server_account
+from ops_workflows.postgres.connection import connect, describe
 from ops_workflows.postgres.programs import find_programs, missing_libraries
 from ops_workflows.settings import Settings
+from ops_workflows.storage.encryption import Keys, public_keys
+
+if TYPE_CHECKING:
+    from ops_workflows.storage.store import ObjectStore
 
 DEBIAN_PACKAGES = {
     "libcrypto.so.3": "libssl3",
@@ -36,7 +42,9 @@ def doctor(settings: Settings) -> list[Finding]:
         *_scratch(settings),
         *_stack(settings),
         *look_at_database(settings),
+        _dagster(settings),
         *_bucket(settings),
+        _encryption(settings),
         *_cache(settings),
     ]
 
@@ -88,6 +96,18 @@ def _stack(settings: Settings) -> list[Finding]:
     ]
 
 
+def _dagster(settings: Settings) -> Finding:
+    name, url = "Dagster's storage", settings.dagster_database_url
+    if url is None:
+        what = "OPS_DAGSTER_DATABASE_URL is not set, so Dagster does not start; `ops` does without"
+        return warning(name, what, "give Dagster a PostgreSQL database of its own, or run `ops up`")
+    try:
+        with connect(url.get_secret_value(), timeout=settings.connect_timeout_seconds):
+            return ok(name, describe(url.get_secret_value()))
+    except (DatabaseError, ConfigurationError) as reason:
+        return failed(name, reason)
+
+
 def _bucket(settings: Settings) -> list[Finding]:
     # Not at module level: the SDK behind it is slow to import.
     from ops_workflows.storage.store import open_store  # noqa: PLC0415
@@ -98,12 +118,37 @@ def _bucket(settings: Settings) -> list[Finding]:
         store.check()
         if settings.repository_folder is not None:
             return [ok(name, f"{store} is there, and ours to write")]
+        _try_to_write(store, settings)
         if not store.is_versioned():
             what = f"{store} answers; versioning is off, so what is overwritten or deleted there is gone"
             return [warning(name, what, "switch on the bucket's versioning")]
     except OpsError as reason:
         return [failed(name, reason)]
     return [ok(name, f"{store} answers, versioned")]
+
+
+def _try_to_write(store: "ObjectStore", settings: Settings) -> None:
+    # An upload that is begun and let go asks for the right to write, and leaves nothing, not even an old version.
+    key = f"{settings.repository_prefix}/doctor"
+    store.abort_upload(key, store.begin_upload(key))
+
+
+def _encryption(settings: Settings) -> Finding:
+    name = "encryption"
+    try:
+        keys = Keys.of(settings.age_recipients, settings.age_identity_file)
+        own = public_keys(settings.age_identity_file) if settings.age_identity_file else []
+    except ConfigurationError as reason:
+        return failed(name, reason)
+    if not keys.recipients:
+        return ok(name, "backups are not encrypted by us: OPS_AGE_RECIPIENTS is not set")
+    count = f"backups are encrypted to {len(keys.recipients)} key{'s' if len(keys.recipients) > 1 else ''}"
+    if settings.age_identity_file is None:
+        return ok(name, f"{count}; without OPS_AGE_IDENTITY_FILE this machine can make them and not restore them")
+    if not set(own) & set(keys.recipients):
+        what = f"{count}, and {settings.age_identity_file} has the secret of none of them"
+        return error(name, what, "let OPS_AGE_IDENTITY_FILE name the right file, or correct OPS_AGE_RECIPIENTS")
+    return ok(name, f"{count}, and this machine can read them")
 
 
 def _cache(settings: Settings) -> list[Finding]:

@@ -7,6 +7,7 @@ SELECT
     (SELECT count(*) FROM pg_stat_replication) AS senders,
     current_setting('summarize_wal', true) AS summarize_wal, -- NULL before PostgreSQL 17
     current_setting('data_checksums') AS checksums,
+    current_setting('max_slot_wal_keep_size') AS slot_keeps,
     rolsuper OR rolreplication AS may_replicate,
     rolsuper OR pg_has_role('pg_read_all_data', 'USAGE') AS may_read,
     (SELECT sum(pg_database_size(oid))::bigint FROM pg_database WHERE datallowconn) AS bytes

@@ -31,6 +31,7 @@ class Facts:
     senders: int
     summarize_wal: str | None
     checksums: str
+    slot_keeps: str
     may_replicate: bool
     may_read: bool
     bytes: int
@@ -86,6 +87,9 @@ def _judge(facts: Facts, settings: Settings) -> Iterator[Finding]:
     if facts.summarize_wal == "off":
         do = "ALTER SYSTEM SET summarize_wal = on, then SELECT pg_reload_conf()"
         yield warning("summarize_wal", "is off, so incremental backups are impossible", do)
+    if facts.slot_keeps == "-1":
+        what = "is not set: while nobody takes the WAL from a slot, it fills the server's disk"
+        yield warning("max_slot_wal_keep_size", what, "set it to less than the disk has room for, such as '10GB'")
     if facts.checksums == "off":
         do = "stop the server and run pg_checksums --enable"
         yield warning("data checksums", "are off, so damage on disk goes into backups unnoticed", do)

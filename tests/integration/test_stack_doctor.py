@@ -20,6 +20,9 @@ from ops_workflows.postgres.programs import find_programs
 from ops_workflows.postgres.replication import ReplicationConnection
 from ops_workflows.postgres.server import Server
 from ops_workflows.settings import Settings
+from ops_workflows.storage.encryption import new_identity
+from ops_workflows.storage.store import open_store
+from tests.support.bucket import forbidden, keys
 
 Superuser = Callable[..., psycopg.Connection[Any]]
 
@@ -42,6 +45,7 @@ def test_without_any_settings_it_names_all_that_is_missing(tmp_path: Path) -> No
         "role for backups": "error",
         "role for migrations": "warning",
         "role for heartbeats and upkeep": "warning",
+        "Dagster's storage": "warning",
         "bucket": "error",
     }
     assert "OPS_BACKUP_DSN" in findings["role for backups"].what
@@ -74,6 +78,41 @@ def test_the_bucket_missing_and_the_key_wrong_and_the_server_gone(settings: Sett
     ):
         found = wrong(settings.model_copy(update=update))
         assert {name: finding.state for name, finding in found.items()} == {"bucket": "error"}
+
+
+def test_a_key_that_may_only_read_the_bucket(settings: Settings) -> None:
+    settings = settings.model_copy(update={"s3_prefix": "read-only"})
+    with forbidden(settings, "s3:PutObject"):
+        found = wrong(settings)
+    assert {name: finding.state for name, finding in found.items()} == {"bucket": "error"}
+    assert "grant this key" in found["bucket"].do
+
+
+def test_looking_leaves_nothing_in_the_bucket(settings: Settings) -> None:
+    before = keys(settings)
+    assert wrong(settings) == {}
+    assert keys(settings) == before
+    assert not list(open_store(settings).pending_uploads(f"{settings.s3_prefix}/doctor"))
+
+
+def test_storage_of_dagster_that_is_not_there(settings: Settings) -> None:
+    nobody_there = make_conninfo(settings.require("dagster_database_url"), port=1)
+    found = wrong(settings.model_copy(update={"dagster_database_url": SecretStr(nobody_there)}))
+    assert {name: finding.state for name, finding in found.items()} == {"Dagster's storage": "error"}
+
+
+def test_keys_that_do_not_belong_together(settings: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "identity"
+    other.write_text(new_identity())
+    for update, said in (
+        ({"age_identity_file": other}, "has the secret of none of them"),
+        ({"age_identity_file": tmp_path / "none"}, "cannot be read"),
+        ({"age_recipients": "age1nonsense"}, "is no public key"),
+    ):
+        found = wrong(settings.model_copy(update=update))
+        assert {name: finding.state for name, finding in found.items()} == {"encryption": "error"}
+        assert said in found["encryption"].what
+    assert wrong(settings.model_copy(update={"age_identity_file": None})) == {}
 
 
 def test_a_wrong_password_of_the_cache(settings: Settings) -> None:
@@ -132,6 +171,7 @@ def test_a_server_that_cannot_be_backed_up(settings: Settings, poor_server: Serv
         "wal_level": "error",
         "WAL senders": "error",
         "summarize_wal": "warning",
+        "max_slot_wal_keep_size": "warning",
         "replication": "error",
     }
     assert all(finding.do for finding in found.values())
