@@ -11,7 +11,8 @@ from ops_workflows.postgres.programs import Programs, find_programs
 from ops_workflows.postgres.server import Server
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.repository.dump import Dump, FoundTable
-from ops_workflows.repository.dumps import Dumps
+from ops_workflows.repository.dumps import RECORD, Dumps
+from ops_workflows.repository.leases import reading
 from ops_workflows.restore.empty_server import create_database, empty_server
 from ops_workflows.settings import Settings
 
@@ -56,7 +57,7 @@ def loaded(
         progress: Hears of it, in bytes of the dump.
 
     Raises:
-        RefusedError: The programs are too old, or the database is not in the dump.
+        RefusedError: The programs are too old, the database is not in the dump, or retention has just let go of it.
         ConfigurationError: The dump is encrypted to other keys than ours, or this machine cannot run a server.
         IntegrityError: The dump is damaged.
         DatabaseError: It could not be loaded, or took too long.
@@ -65,7 +66,8 @@ def loaded(
     dumps.require_keys(dump)
     loading = _Loading(settings, dumps, dump, database, programs_for(settings, dump), progress)
     contents = loading.contents()
-    with empty_server(settings, loading.programs, progress) as server:
+    lease = reading(dumps.repository, [(dump.id, dumps.key(dump.id, RECORD))], progress)
+    with lease, empty_server(settings, loading.programs, progress) as server:
         create_database(server, database, dump.database(database).encoding, dump.roles)
         if table is None:
             # Filling a materialized view may run anything, and reach out to other servers.

@@ -16,9 +16,11 @@ from ops_workflows.backup.dump import take_dump
 from ops_workflows.errors import IntegrityError, RefusedError
 from ops_workflows.postgres.connection import connect
 from ops_workflows.postgres.server import Server
+from ops_workflows.repository.backup import utc_now
 from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.dump import Dump
 from ops_workflows.repository.dumps import FINGERPRINT, RECORD, Dumps
+from ops_workflows.repository.leases import leased
 from ops_workflows.restore.load import loaded
 from ops_workflows.restore.table import restore_table
 from ops_workflows.restore.table_copy import copy_table
@@ -95,6 +97,7 @@ def test_a_table_that_was_emptied_comes_back_beside_it(
 def elsewhere(own: Settings, dumps: Dumps, dump: Dump) -> Iterator[Server]:
     """The whole database, loaded into another server."""
     with loaded(own, dumps, dump, "odd") as server:
+        assert dump.id in leased(dumps.repository, utc_now())
         yield server
 
 
