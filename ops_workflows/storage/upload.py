@@ -18,15 +18,16 @@ from ops_workflows.storage.store import ObjectStore
 
 MiB = 1024 * 1024
 SMALLEST_PART = 8 * MiB  # S3 demands 5 MiB; below 8 the calls cost more than the bytes
+LARGEST_PART = 5 * 1024 * MiB  # S3 takes no more
 MOST_PARTS = 10_000
 _UNIFORM_PARTS = 8_000  # up to here all parts are equal; beyond, they double, so that a bad estimate still ends well
-_PARTS_PER_DOUBLING = 500
+_PARTS_PER_DOUBLING = 400  # five doublings: four times the estimate still fits
 
 
 def part_size(expected_bytes: int) -> int:
     """Size of the equal parts of an object that is expected to have so many bytes, in whole MiB.
 
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: at most 10,000 parts.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: at most 10,000 parts, none above 5 GiB.
     """
     needed = -(-expected_bytes // _UNIFORM_PARTS)
     return max(SMALLEST_PART, -(-needed // MiB) * MiB)
@@ -38,9 +39,10 @@ def expected_for(part: int) -> int:
 
 
 def size_of_part(number: int, base: int) -> int:
-    """Size of part `number` (from 1): `base`, and past the 8,000th doubled with every 500, so that 10,000 suffice."""
-    beyond = max(0, number - 1 - _UNIFORM_PARTS)
-    return int(base << (-(-beyond // _PARTS_PER_DOUBLING)))
+    """Size of part `number` (from 1): `base`, past the 8,000th doubled with every 400, and never more than S3 takes."""
+    beyond = max(0, number - _UNIFORM_PARTS)
+    doubled: int = base << (-(-beyond // _PARTS_PER_DOUBLING))
+    return min(doubled, LARGEST_PART)
 
 
 @dataclass(frozen=True, slots=True)
