@@ -14,9 +14,13 @@ from pathlib import Path
 
 from benchmarks import table
 from benchmarks.claims import CONTENDERS, OURS_AS_IT_COMES
+from benchmarks.commits import behind, synchronous
 from benchmarks.data import Cluster
+from benchmarks.incremental import incremental
 from benchmarks.measure import BenchmarkError
+from benchmarks.recovery import recovery
 from benchmarks.rounds import import_seconds, run_rounds
+from benchmarks.wal import catch_up, idle
 from benchmarks.workplace import GB, Workplace, workplace
 from ops_workflows.errors import OpsError
 from ops_workflows.postgres.programs import Programs, find_programs
@@ -24,6 +28,8 @@ from ops_workflows.postgres.programs import Programs, find_programs
 _NEWEST = 15  # PostgreSQL that pgBackRest 2.45, Debian 12's, knows
 _SMALL = 0.1  # of the data, for the comparison of memory
 _IMPORT_RUNS = 5
+_LOG = 0.5  # of the data: as much WAL there is to catch up with, or to replay
+_PARTS = ("base", "wal", "recovery", "incremental")
 _MISSED = 2
 _INTERRUPTED = 130
 
@@ -45,36 +51,64 @@ def main() -> int:
 def _run(options: argparse.Namespace) -> int:
     programs = _programs(options.pg_bin)
     large = int(options.gb * GB)
-    small = int(large * _SMALL)
-    with workplace(options.dir, large + small) as place:
-        # The smaller one first: it also compiles our modules before anything is compared.
-        with _cluster(place, programs, "small", small) as cluster:
-            mini = run_rounds(place, programs, cluster, [OURS_AS_IT_COMES], rounds=options.runs, say=_say)
-            names = [f"{cluster.database_bytes / GB:.1f} GB database"]
-        with _cluster(place, programs, "large", large) as cluster:
-            turns = run_rounds(place, programs, cluster, CONTENDERS, rounds=options.runs, say=_say)
-            size = cluster.database_bytes
-            names.append(f"{size / GB:.1f} GB database")
-        added = import_seconds(place, "ops_workflows.definitions", _IMPORT_RUNS)
-    ours = OURS_AS_IT_COMES.name
-    rows = table.compared(turns) + table.memory(mini[ours], turns[ours], (names[0], names[1])) + [table.imports(added)]
-    others = [turn.others for each in turns.values() for turn in each]
+    rows: list[table.Row] = []
     about = {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "server": f"PostgreSQL {programs.major}, {size / GB:.2f} GB",
+        "server": f"PostgreSQL {programs.major}, {large / GB:.2f} GB",
         "rounds": options.runs,
-        "cores_that_others_had": f"{statistics.median(others):.0%}, at most {max(others):.0%}",
     }
+    with workplace(options.dir, int(large * (1 + _SMALL))) as place:
+        if "base" in options.only:
+            found, others = _base(place, programs, large, options.runs)
+            rows += found
+            about["cores_that_others_had"] = f"{statistics.median(others):.0%}, at most {max(others):.0%}"
+        if "wal" in options.only:
+            rows += _wal(place, programs, large, options.runs)
+        if "recovery" in options.only:
+            rows += recovery(place, programs, large, int(large * _LOG), runs=options.runs, say=_say)
+        if "incremental" in options.only:
+            rows += _incremental(place, large, options.runs)
     table.show(rows, "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in about.items()))
     if options.json:
         options.json.write_text(json.dumps(about | {"rows": table.as_json(rows)}, indent=2) + "\n")
     return _MISSED if any(row.verdict == "MISS" for row in rows) else 0
 
 
+def _base(place: Workplace, programs: Programs, size: int, runs: int) -> tuple[list[table.Row], list[float]]:
+    """Base backups and their restores; and the share of the cores that others had in each turn."""
+    # The smaller one first: it also compiles our modules before anything is compared.
+    with _cluster(place, programs, "small", int(size * _SMALL)) as cluster:
+        mini = run_rounds(place, programs, cluster, [OURS_AS_IT_COMES], rounds=runs, say=_say)
+        names = [f"{cluster.database_bytes / GB:.1f} GB database"]
+    with _cluster(place, programs, "large", size) as cluster:
+        turns = run_rounds(place, programs, cluster, CONTENDERS, rounds=runs, say=_say)
+        names.append(f"{cluster.database_bytes / GB:.1f} GB database")
+    added = import_seconds(place, "ops_workflows.definitions", _IMPORT_RUNS)
+    ours = OURS_AS_IT_COMES.name
+    rows = table.compared(turns) + table.memory(mini[ours], turns[ours], (names[0], names[1])) + [table.imports(added)]
+    return rows, [turn.others for each in turns.values() for turn in each]
+
+
+def _wal(place: Workplace, programs: Programs, size: int, runs: int) -> list[table.Row]:
+    with _cluster(place, programs, "wal", size // 4) as cluster:
+        return [
+            *catch_up(place, programs, cluster, int(size * _LOG), runs=runs, say=_say),
+            *idle(place, programs, cluster),
+            *behind(place, programs, cluster),
+            *synchronous(place, programs, cluster),
+        ]
+
+
+def _incremental(place: Workplace, size: int, runs: int) -> list[table.Row]:
+    programs = find_programs(None)  # the newest there is, which comes with the embedded stack
+    with _cluster(place, programs, "summarized", size, summarize_wal="on") as cluster:
+        return incremental(place, programs, cluster, runs, _say)
+
+
 @contextmanager
-def _cluster(place: Workplace, programs: Programs, name: str, size: int) -> Iterator[Cluster]:
-    cluster = Cluster(place, programs, name)
+def _cluster(place: Workplace, programs: Programs, name: str, size: int, **options: str) -> Iterator[Cluster]:
+    cluster = Cluster(place, programs, name, **options)
     try:
         _say(f"{name}: make {size / GB:.2f} GB of data")
         cluster.create(size)
@@ -99,6 +133,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure what is claimed, beside its peers.")
     parser.add_argument("--gb", type=float, default=2.0, help="size of the database (%(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="rounds, of which the median counts (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS, help="parts of it (all)")
     parser.add_argument("--dir", type=Path, help="folder to work in (the system's for temporary files)")
     parser.add_argument("--pg-bin", type=Path, default=Path(f"/usr/lib/postgresql/{_NEWEST}/bin"),
                         help="PostgreSQL's programs (%(default)s)")  # fmt: skip

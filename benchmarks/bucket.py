@@ -76,7 +76,7 @@ def bucket(place: Workplace, *, tls: bool) -> Iterator[Bucket]:
             is_ready=partial(_answers, made),
             timeout=_START_SECONDS,
         )
-        create_bucket(_settings(made), versioning=False)
+        create_bucket(settings(made), versioning=False)
         yield made
     finally:
         service.stop(timeout=2)  # and then a kill: its data go with it, so there is nothing that it should save
@@ -124,7 +124,8 @@ def _answers(made: Bucket) -> bool:
         return False
 
 
-def _settings(made: Bucket) -> Settings:
+def settings(made: Bucket) -> Settings:
+    """Ours, of the bucket alone."""
     return Settings(
         s3_bucket=NAME,
         s3_endpoint_url=made.url,

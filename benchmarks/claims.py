@@ -65,3 +65,11 @@ CLAIMS = (
 MOST_BACKUP_BYTES = 150_000_000
 SAME_MEMORY = 0.10  # of the smaller database's, up or down
 MOST_IMPORT_SECONDS = 0.5
+
+LEAST_CATCH_UP = 0.8  # of pg_receivewal's speed to a local disk
+MOST_IDLE_PERCENT = 5.0  # of a core
+MOST_BEHIND_SECONDS = 1.0  # a commit's way into the bucket, beside the flush interval
+MOST_ROUND_TRIPS = 3.0  # PUTs that a commit takes which waits for the bucket
+MOST_RECOVERY = 1.0  # of pgBackRest's time
+MOST_INCREMENTAL_BYTES = 0.05  # of the full backup's
+MOST_INCREMENTAL_SECONDS = 0.15

@@ -5,16 +5,19 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from ops_workflows.errors import OpsError
 from ops_workflows.postgres.account import Account, identity
 
 TIMEOUT_SECONDS = 1800
 _LAST_LINES = 8
+_LEAVE_SECONDS = 60
 
 
 class BenchmarkError(OpsError):
@@ -74,6 +77,29 @@ def measure(
         raise BenchmarkError(f"{name} failed (exit code {process.returncode}):\n  " + "\n  ".join(said[-_LAST_LINES:]))
     cpu_seconds = usage.ru_utime + usage.ru_stime
     return Measured(seconds, usage.ru_maxrss * 1024, cpu_seconds, log.read_text(errors="replace"))
+
+
+@contextmanager
+def service(command: Sequence[str | Path], *, log: Path, env: Mapping[str, str]) -> Iterator[psutil.Process]:
+    """A program that works for the length of a `with`, and is then asked to leave.
+
+    Raises:
+        BenchmarkError: It left before, or not when asked, or with an error.
+    """
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/", env=env)
+        try:
+            yield psutil.Process(process.pid)
+            process.terminate()
+            code: int | None = process.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            process.kill()
+            process.wait()
+    if code != 0:
+        said = log.read_text(errors="replace").strip().splitlines()
+        raise BenchmarkError(f"{command} failed (exit code {code}):\n  " + "\n  ".join(said[-_LAST_LINES:]))
 
 
 def _wait_for_end(pid: int) -> None:

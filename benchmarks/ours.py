@@ -11,7 +11,7 @@ from benchmarks.measure import Measured, measure
 from benchmarks.workplace import Workplace
 from ops_workflows.settings import environment
 
-_OPS = (sys.executable, "-m", "ops_workflows")
+OPS = (sys.executable, "-m", "ops_workflows")
 _EXTRACT = "fetch and extract"
 
 
@@ -37,16 +37,17 @@ class Ours:
 
     def backup(self, stage: Stage) -> Measured:
         """`ops backup`."""
-        return measure([*_OPS, "backup", "--json"], log=stage.folder / "ours-backup", env=self._environment(stage))
+        return measure([*OPS, "backup", "--json"], log=stage.folder / "ours-backup", env=self.environment(stage))
 
     def restore(self, stage: Stage, target: Path) -> Restored | None:
         """`ops restore`, not started. Its verification is told apart: peers do not verify what they have written."""
-        command = [*_OPS, "restore", "--backup=latest", f"--target-dir={target}", "--no-start", "--json"]
-        done = measure(command, log=stage.folder / "ours-restore", env=self._environment(stage))
+        command = [*OPS, "restore", "--backup=latest", f"--target-dir={target}", "--no-start", "--json"]
+        done = measure(command, log=stage.folder / "ours-restore", env=self.environment(stage))
         besides = {name: float(took) for name, took in json.loads(done.output)["seconds"].items() if name != _EXTRACT}
         return Restored(done, besides)
 
-    def _environment(self, stage: Stage) -> dict[str, str]:
+    def environment(self, stage: Stage, **more: str) -> dict[str, str]:
+        """Of a process of ours: where the server and the bucket are, and `more` settings."""
         ours = {
             "OPS_HOME": str(stage.folder),
             "OPS_BACKUP_DSN": f"postgresql:///postgres?host={stage.socket_folder}&user=postgres",
@@ -60,7 +61,7 @@ class Ours:
             "OPS_S3_ACCESS_KEY_ID": stage.bucket.access_key_id,
             "OPS_S3_SECRET_ACCESS_KEY": stage.bucket.secret_access_key,
         }
-        return python_environment(stage.place) | ours
+        return python_environment(stage.place) | ours | more
 
 
 def python_environment(place: Workplace) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The peers, each as its manual advises for a full backup of a database on the same machine into S3."""
 
 import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from benchmarks import barman
 from benchmarks.bucket import HOST, NAME, REGION
 from benchmarks.contender import Restored, Stage
 from benchmarks.measure import Measured, measure
+from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.settings import environment
 
 _PGBACKREST = """\
@@ -30,7 +32,8 @@ process-max=2
 compress-type={codec}
 compress-level={level}
 start-fast=y
-archive-check=n
+archive-check={archived}
+archive-async={archived}
 lock-path={folder}/lock
 spool-path={folder}/spool
 log-path={folder}
@@ -53,12 +56,14 @@ class PgBackRest:
         codec: `zst` or `lz4`.
         level: Of the codec.
         bundle: Whether small files are stored together.
+        archived: Whether the server archives its WAL by it, asynchronously, as it must for recovery to a moment.
     """
 
     name: str
     codec: str
     level: int
     bundle: bool
+    archived: bool = False
     tls: bool = True  # it knows nothing else
 
     def missing(self) -> str | None:
@@ -66,11 +71,12 @@ class PgBackRest:
         return None if shutil.which("pgbackrest") else "not installed: apt install pgbackrest"
 
     def backup(self, stage: Stage) -> Measured:
-        """`pgbackrest backup`, in a stanza that was created before. WAL would come by archiving, and is left out."""
+        """`pgbackrest backup`, in a stanza that was created before. Unless `archived`, WAL is left out."""
         text = _PGBACKREST.format(
             bucket=NAME, host=HOST, region=REGION, port=stage.bucket.port, ca_file=stage.bucket.ca_file,
             key=stage.bucket.access_key_id, secret=stage.bucket.secret_access_key, codec=self.codec, level=self.level,
-            bundle="y" if self.bundle else "n", folder=stage.folder, data_dir=stage.cluster.server.data_dir,
+            bundle="y" if self.bundle else "n", folder=stage.folder,
+            archived="y" if self.archived else "n", data_dir=stage.cluster.server.data_dir,
             socket_folder=stage.socket_folder,
         )  # fmt: skip
         stage.place.write_private(stage.folder / "pgbackrest.conf", text)
@@ -81,10 +87,15 @@ class PgBackRest:
         """`pgbackrest restore`."""
         return Restored(self._run(stage, "restore", f"--pg1-path={target}"))
 
+    def restore_to(self, stage: Stage, target: Path, lsn: Lsn) -> Measured:
+        """`pgbackrest restore` with what a server that is started over it needs to recover up to a place of the log."""
+        options = ["--type=lsn", f"--target={lsn}", "--target-action=promote", f"--pg1-path={target}"]
+        return self._run(stage, "restore", *options)
+
     def _run(self, stage: Stage, command: str, *more: str) -> Measured:
-        options = [f"--config={stage.folder}/pgbackrest.conf", "--stanza=benchmark", *more]
         log = stage.folder / f"pgbackrest-{command}"
-        return measure(["pgbackrest", *options, command], log=log, account=stage.place.account, env=_environment(stage))
+        line = ["pgbackrest", *_pgbackrest_options(stage.folder), *more, command]
+        return measure(line, log=log, account=stage.place.account, env=_environment(stage))
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,17 @@ class PgBaseBackup:
     def restore(self, _stage: Stage, _target: Path) -> Restored | None:
         """Not compared."""
         return None
+
+
+def archive_command(folder: Path) -> str:
+    """For a server whose pgBackRest, `archived`, is configured in that folder."""
+    return (
+        shlex.join([shutil.which("pgbackrest") or "pgbackrest", *_pgbackrest_options(folder), "archive-push"]) + " %p"
+    )
+
+
+def _pgbackrest_options(folder: Path) -> list[str]:
+    return [f"--config={folder}/pgbackrest.conf", "--stanza=benchmark"]
 
 
 def _environment(stage: Stage) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich import box
@@ -21,7 +21,7 @@ from benchmarks.claims import (
 from benchmarks.rounds import Turn
 
 Verdict = Literal["PASS", "MISS"]
-_WIDTH = 110
+_WIDTH = 130
 _COLUMNS = ("", "median", "least to most", "ours / this", "at most", "")
 
 
@@ -33,7 +33,7 @@ class Row:
         section: What was measured.
         name: Of whom.
         measured: Each measurement; empty for who could not take part.
-        unit: `s` or `MB`.
+        unit: `s`, `ms`, `MB` or `%`.
         ratio: Ours to this, where the two are compared.
         bound: What is claimed of the ratio, or of the measured itself.
         verdict: Whether the claim holds; None where nothing is claimed.
@@ -53,6 +53,16 @@ class Row:
     def median(self) -> float | None:
         """Of what was measured."""
         return statistics.median(self.measured) if self.measured else None
+
+    def judged(self, holds: bool) -> "Row":
+        """The same, with the verdict."""
+        return replace(self, verdict=_verdict(holds))
+
+
+def judge(peer: Row, ours: Row, bound: float) -> Row:
+    """The peer's row with what ours is to it by medians, which may be `bound` at most."""
+    ratio = statistics.median(ours.measured) / statistics.median(peer.measured)
+    return replace(peer, ratio=ratio, bound=bound, verdict=_verdict(ratio <= bound))
 
 
 def compared(turns: Mapping[str, Sequence[Turn]]) -> list[Row]:

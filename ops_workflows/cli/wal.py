@@ -1,7 +1,8 @@
-"""`ops wal stream | status`: the log on its way into the bucket."""
+"""`ops wal stream | catch-up | status`: the log on its way into the bucket."""
 
 import signal
 import threading
+from typing import Annotated
 
 import typer
 
@@ -13,6 +14,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     wal = typer.Typer(help="The write-ahead log on its way into the bucket.", no_args_is_help=True)
     wal.command()(stream)
+    wal.command()(catch_up)
     wal.command()(status)
     app.add_typer(wal, name="wal")
 
@@ -29,6 +31,23 @@ def stream() -> None:
     err.print(f"Receiving WAL through slot {settings.wal_slot}, shipping every {settings.wal_flush_seconds:g} s.")
     with progress(quiet=False) as bars:
         receive_wal(settings, stop, bars)
+
+
+def catch_up(
+    *,
+    seconds: Annotated[float, typer.Option(min=1, help="Longest that it may take.")] = 900,
+    json: Json = False,
+) -> None:
+    """Ship all that the server has written until now, and leave; for hosts where no service can run."""
+    from ops_workflows.backup.wal_receiver import catch_up as carry_out
+    from ops_workflows.cli.render import as_json, facts, progress
+
+    with progress(quiet=json) as bars:
+        received = carry_out(Settings.read(), seconds, bars)
+    if json:
+        as_json({"timeline": received.timeline, "flushed": str(received.flushed)})
+        return
+    facts({"in the bucket": f"timeline {received.timeline} up to {received.flushed}"})
 
 
 def status(*, json: Json = False) -> None:
