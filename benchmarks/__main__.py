@@ -18,6 +18,7 @@ from benchmarks.commits import behind, synchronous
 from benchmarks.data import Cluster
 from benchmarks.incremental import incremental
 from benchmarks.measure import BenchmarkError
+from benchmarks.ours import warm_up
 from benchmarks.recovery import recovery
 from benchmarks.rounds import import_seconds, run_rounds
 from benchmarks.wal import catch_up, idle
@@ -59,6 +60,7 @@ def _run(options: argparse.Namespace) -> int:
         "rounds": options.runs,
     }
     with workplace(options.dir, int(large * (1 + _SMALL))) as place:
+        warm_up(place)
         if "base" in options.only:
             found, others = _base(place, programs, large, options.runs)
             rows += found
@@ -77,7 +79,6 @@ def _run(options: argparse.Namespace) -> int:
 
 def _base(place: Workplace, programs: Programs, size: int, runs: int) -> tuple[list[table.Row], list[float]]:
     """Base backups and their restores; and the share of the cores that others had in each turn."""
-    # The smaller one first: it also compiles our modules before anything is compared.
     with _cluster(place, programs, "small", int(size * _SMALL)) as cluster:
         mini = run_rounds(place, programs, cluster, [OURS_AS_IT_COMES], rounds=runs, say=_say)
         names = [f"{cluster.database_bytes / GB:.1f} GB database"]

@@ -13,6 +13,12 @@ from ops_workflows.settings import environment
 
 OPS = (sys.executable, "-m", "ops_workflows")
 _EXTRACT = "fetch and extract"
+_IMPORT_ALL = """
+import importlib, pkgutil, ops_workflows
+for module in pkgutil.walk_packages(ops_workflows.__path__, "ops_workflows."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,11 @@ class Ours:
             "OPS_S3_SECRET_ACCESS_KEY": stage.bucket.secret_access_key,
         }
         return python_environment(stage.place) | ours | more
+
+
+def warm_up(place: Workplace) -> None:
+    """Import all our modules once, so that they are compiled before anything of ours is measured."""
+    measure([sys.executable, "-c", _IMPORT_ALL], log=place.folder / "warm-up", env=python_environment(place))
 
 
 def python_environment(place: Workplace) -> dict[str, str]:

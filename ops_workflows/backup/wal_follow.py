@@ -1,5 +1,6 @@
 """The WAL receiver's inner loop over one timeline: take in what came, ship it, tell the server how far it is safe."""
 
+import math
 import os
 import select
 import threading
@@ -39,6 +40,7 @@ class Following:
     _shipped: float = field(default_factory=time.monotonic)
     _heard: float = field(default_factory=time.monotonic)
     _asked: bool = False
+    _target: Lsn | None = None
 
     def until(self, target: Lsn | None) -> TimelineEnded | None:
         """Follow until the timeline ends, `target` is safe, or somebody says stop; the timeline's end if it was that.
@@ -47,6 +49,7 @@ class Following:
             DatabaseError: The server went away or fell silent.
             IntegrityError: The bucket holds other WAL under the same name.
         """
+        self._target = target
         # At once, because a new slot holds back nothing until it has heard from where on.
         self.stream.report(self.shipper.received, self.shipper.flushed)
         while not self.stop.is_set() and (target is None or self.shipper.flushed < target):
@@ -89,10 +92,16 @@ class Following:
         longest = min(_STATUS_SECONDS, self.stall_seconds / 4)  # so that silence is asked about before it is too long
         if not self.shipper.has_tail or self.shipper.tail_under_way:
             return longest
-        return max(0.0, min(longest, self._shipped + self.flush_seconds - time.monotonic()))
+        return max(0.0, min(longest, self._seconds_until_tail()))
 
     def _tail_is_due(self) -> bool:
-        return self.shipper.has_tail and time.monotonic() >= self._shipped + self.flush_seconds
+        return self.shipper.has_tail and self._seconds_until_tail() <= 0
+
+    def _seconds_until_tail(self) -> float:
+        if self._target is not None:
+            # Whoever catches up wants to be there, not to wait for more; before that, the segments are whole anyway.
+            return 0 if self.shipper.received >= self._target else math.inf
+        return self._shipped + self.flush_seconds - time.monotonic()
 
     def _report(self, *, now: bool = False) -> None:
         with suppress(BlockingIOError):

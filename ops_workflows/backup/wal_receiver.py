@@ -192,8 +192,7 @@ class _Receiver:
             following = Following(
                 stream,
                 shipper,
-                # Whoever catches up to a place wants to be there, not to wait for more to come.
-                flush_seconds=0 if until is not None else self._settings.wal_flush_seconds,
+                flush_seconds=self._settings.wal_flush_seconds,
                 stall_seconds=self._settings.stall_seconds,
                 stop=self._stop,
                 awake=self._awake,

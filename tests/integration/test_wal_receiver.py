@@ -1,5 +1,6 @@
 """The receiver killed, doubled, told to stop: whatever happens to it, the bucket's log has no gap and no wrong byte."""
 
+import json
 import os
 import select
 import signal
@@ -13,11 +14,12 @@ from ops_workflows.backup.take import take_backup
 from ops_workflows.backup.wal_receiver import catch_up
 from ops_workflows.backup.wal_shipper import WalShipper
 from ops_workflows.errors import IntegrityError
+from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.restore.moment import Latest
 from ops_workflows.settings import Settings
 from tests.support.bucket import flipped
-from tests.support.command import as_environment, ended, started
+from tests.support.command import as_environment, ended, ops, started
 from tests.support.continuous import (
     SEGMENT,
     Traffic,
@@ -115,6 +117,16 @@ def test_catching_up_alone(server: ScratchServer, own: Settings) -> None:
     end = server_end(server)
     assert catch_up(own, 60).flushed >= end
     assert not is_streaming(server)
+
+
+def test_catching_up_by_hand(server: ScratchServer, own: Settings, tmp_path: Path) -> None:
+    with Traffic(server.dsn("postgres")).running() as traffic:
+        traffic.more(20)
+    end = server_end(server)
+    done = ops(own, tmp_path, "wal", "catch-up", "--json")
+    assert done.code == 0, done.err
+    assert Lsn.parse(json.loads(done.out)["flushed"]) >= end
+    assert slot_at(server) >= end
 
 
 def test_finished_segments_replace_their_tails(server: ScratchServer, own: Settings) -> None:
