@@ -12,10 +12,10 @@ from psycopg.rows import TupleRow
 from benchmarks.bucket import bucket, settings
 from benchmarks.claims import MOST_BEHIND_SECONDS, MOST_ROUND_TRIPS
 from benchmarks.contender import Stage
-from benchmarks.data import Cluster
+from benchmarks.data import Cluster, end_of_log
 from benchmarks.measure import BenchmarkError
 from benchmarks.table import Row, judge
-from benchmarks.wal import SLOT, end_of_log, flushed, receiver
+from benchmarks.wal import SLOT, flushed, receiver
 from benchmarks.workplace import Workplace
 from ops_workflows.postgres.connection import connect
 from ops_workflows.postgres.lsn import Lsn

@@ -105,12 +105,12 @@ class Cluster:
             DatabaseError: PostgreSQL could not.
         """
         with connect(self.server.dsn(), statement_seconds=_FILL_SECONDS) as connection:
-            begin = end = _end_of_log(connection)
+            begin = end = end_of_log(connection)
             first = 1
             while end < begin + size:
                 changed = connection.execute(_UPDATE, [first, first + _BATCH]).rowcount
                 first = first + _BATCH if changed else 1
-                end = _end_of_log(connection)
+                end = end_of_log(connection)
             return end
 
     def _server(self, options: dict[str, str]) -> Server:
@@ -124,7 +124,8 @@ class Cluster:
         )
 
 
-def _end_of_log(connection: psycopg.Connection[TupleRow]) -> Lsn:
+def end_of_log(connection: psycopg.Connection[TupleRow]) -> Lsn:
+    """How far the server has flushed its log."""
     ((end,),) = connection.execute("SELECT pg_current_wal_flush_lsn()::text").fetchall()
     return Lsn.parse(end)
 

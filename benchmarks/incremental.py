@@ -41,7 +41,7 @@ def incremental(
                 connection.execute(_CHANGES.format(one=_ONE_IN).encode())
             parts.append(_backup(stage, "incremental"))
         say(f"round {number}: full {fulls[-1][0]:.1f} s, incremental {parts[-1][0]:.1f} s")
-    section = "incremental backup of a mostly unchanged database"
+    section = f"incremental backup of a mostly unchanged database, PostgreSQL {programs.major}"
     seconds, size = (Row(section, f"incremental, {what}", values, unit) for what, unit, values in _columns(parts))
     full_seconds, full_size = (Row(section, f"full, {what}", values, unit) for what, unit, values in _columns(fulls))
     return [

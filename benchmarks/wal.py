@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 from benchmarks.bucket import bucket
 from benchmarks.claims import LEAST_CATCH_UP, MOST_IDLE_PERCENT
 from benchmarks.contender import Stage
-from benchmarks.data import Cluster
+from benchmarks.data import Cluster, end_of_log
 from benchmarks.machine import wait_for_quiet
 from benchmarks.measure import BenchmarkError, Measured, measure, service
 from benchmarks.ours import OPS, Ours
@@ -100,12 +100,6 @@ def flushed(connection: psycopg.Connection[TupleRow]) -> Lsn:
     query = "SELECT flush_lsn::text FROM pg_stat_replication WHERE application_name = %s AND flush_lsn IS NOT NULL"
     row = connection.execute(query, [SLOT]).fetchone()
     return Lsn.parse(row[0]) if row else Lsn(0)
-
-
-def end_of_log(connection: psycopg.Connection[TupleRow]) -> Lsn:
-    """How far the server has flushed its log."""
-    ((end,),) = connection.execute("SELECT pg_current_wal_flush_lsn()::text").fetchall()
-    return Lsn.parse(end)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -65,5 +66,5 @@ def dev(folder: Path, *, rate: float, port: int, report: Callable[[str], None]) 
 
 def _answers(url: str) -> bool:
     with suppress(URLError, TimeoutError, ConnectionError), urlopen(f"{url}/server_info", timeout=2) as answer:  # noqa: S310 - our own server
-        return bool(answer.status == 200)  # noqa: PLR2004
+        return bool(answer.status == HTTPStatus.OK)
     return False

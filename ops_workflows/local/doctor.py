@@ -157,6 +157,7 @@ def _cache(settings: Settings) -> list[Finding]:
     name = "cache"
     if find_spec("valkey") is None:
         return [warning(name, "its client is not installed", "install `ops-workflows[embedded]`")]
+    # Not at module level: it is an extra, and may be missing.
     from valkey import Valkey  # noqa: PLC0415
     from valkey.exceptions import ValkeyError  # noqa: PLC0415
 

@@ -141,6 +141,7 @@ def write_private(path: Path, text: str, account: Account | None = None) -> None
     """Write a file that its owner alone can read, in one step: whoever reads it sees the old text or the new one."""
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
+    # Path.open cannot make a file private from its first moment on; os.open can.
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
         file.write(text)
         file.flush()

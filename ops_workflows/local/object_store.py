@@ -93,7 +93,7 @@ def answers(port: int) -> bool:
 def remove_sockets(ports: dict[str, int]) -> None:
     """Remove the sockets that a killed SeaweedFS leaves in /tmp, where it puts them whatever it is told."""
     for name in OBJECT_STORE:
-        for socket in Path("/tmp").glob(f"seaweedfs-*-{ports.get(name, 0) + GRPC_OFFSET}.sock"):  # noqa: S108
+        for socket in Path("/tmp").glob(f"seaweedfs-*-{ports.get(name, 0) + GRPC_OFFSET}.sock"):  # noqa: S108 - SeaweedFS's choice
             with suppress(PermissionError):  # it is somebody else's, and SeaweedFS does without
                 socket.unlink(missing_ok=True)
 

@@ -57,7 +57,7 @@ def assign(known: dict[str, int], in_use_by_us: Collection[str]) -> dict[str, in
 
 def _pick(name: str, taken: Collection[int]) -> int:
     for _ in range(ATTEMPTS):
-        port = random.randint(FIRST, LAST)  # noqa: S311
+        port = random.randint(FIRST, LAST)  # noqa: S311 - a port is no secret
         if port not in taken and _free(name, port):
             return port
     raise ConfigurationError(f"No port between {FIRST} and {LAST} of 127.0.0.1 is free: end what listens there.")

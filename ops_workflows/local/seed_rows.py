@@ -92,7 +92,7 @@ class Workload:
 
     def _random(self, purpose: str) -> Random:
         # One stream for each purpose: a change to one table leaves the rows of the others as they are.
-        return Random(f"{self.seed}/{purpose}")  # noqa: S311
+        return Random(f"{self.seed}/{purpose}")  # noqa: S311 - reproducible on purpose
 
     def _queries(self, random: Random) -> Iterator[str]:
         """The query log in the order of time. Values are drawn an hour at a time: that is what makes it fast."""

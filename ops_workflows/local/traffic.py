@@ -59,7 +59,7 @@ def traffic(
 
     tally, over = Tally(), threading.Event()
     deadline = time.monotonic() + seconds if seconds else math.inf
-    stream = _Stream(_Until(stop or threading.Event(), deadline), rate, mixed(Random(), found), tally, report)  # noqa: S311
+    stream = _Stream(_Until(stop or threading.Event(), deadline), rate, mixed(Random(), found), tally, report)  # noqa: S311 - a mix, no secret
     pulse = _Pulse(_Until(over), tally)
     beat = threading.Thread(target=_persist, args=(upkeep, timeout, pulse), name="heartbeat", daemon=True)
     beat.start()
