@@ -1,9 +1,7 @@
 """A backup that is killed or interrupted at any moment: it never exists, and the next one clears away what it left."""
 
-import os
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,8 @@ from ops_workflows.settings import Settings
 from tests.support.bucket import backup_ids, backup_keys, is_clean, pending
 from tests.support.command import as_environment, ended, started
 from tests.support.heard import Heard
-from tests.support.proxy import Requests, nth, proxy_to
+from tests.support.killing import Ending, ended_at
+from tests.support.proxy import nth, proxy_to
 from tests.support.servers import ScratchServer, fill_with_noise, scratch_server
 
 MEGABYTES = 24  # that no codec makes smaller: several parts
@@ -28,49 +27,17 @@ def server(settings: Settings) -> Iterator[ScratchServer]:
         yield made
 
 
-class Ending:
-    """Ends a process, which may not have been started yet, and waits until it is dead."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        self.number = number
-        self.process: subprocess.Popen[str] | None = None
-
-    def __call__(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, self.number)
-        if self.number == signal.SIGKILL:
-            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-
-
-def ended_at(
-    settings: Settings, folder: Path, at: Callable[[str], bool], number: signal.Signals, *, answered: bool
-) -> tuple[int, list[str], str]:
-    """Run `ops backup` and end it at one of its S3 calls: its exit code, the calls that it made, what it said."""
-    ending = Ending(number)
-    requests = Requests(at, ending, answered=answered)
-    with proxy_to(settings.require("s3_endpoint_url")) as proxy:
-        proxy.before, proxy.after = requests.before, requests.after
-        url = f"http://127.0.0.1:{proxy.port}"
-        env = as_environment(settings.model_copy(update={"s3_endpoint_url": url}))
-        with started("ops", "backup", folder=folder, env=env) as process:
-            ending.process = process
-            done = ended(process)
-    assert requests.acted or done.code == 0, done
-    return done.code, requests.seen, done.err
-
-
 def is_listed_never(settings: Settings, system: str) -> bool:
     return not backup_ids(settings, system) and not any(key.endswith(RECORD) for key in backup_keys(settings))
 
 
 @pytest.fixture(scope="module")
-def calls(server: ScratchServer, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def calls(server: ScratchServer, settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """The S3 calls of a backup that nothing happens to."""
     own = server.settings(settings)
-    code, seen, _ = ended_at(own, tmp_path_factory.mktemp("whole"), lambda _: False, signal.SIGKILL, answered=False)
-    assert code == 0
-    assert len([call for call in seen if "partNumber" in call]) >= 4
-    return seen
+    done = ended_at(own, tmp_path_factory.mktemp("whole"), lambda _: False, "ops", "backup")
+    assert len([call for call in done.seen if "partNumber" in call]) >= 4
+    return done.seen
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +46,15 @@ def system(server: ScratchServer) -> str:
 
 
 def test_killed_at_every_call_to_the_bucket(
-    server: ScratchServer, settings: Settings, tmp_path: Path, calls: list[str], system: str
+    server: ScratchServer, settings: Settings, tmp_path: Path, calls: tuple[str, ...], system: str
 ) -> None:
     """Before the call arrives; what the one before it has done is done."""
     own = server.settings(settings)
     assert len(calls) >= 12
     for moment in range(len(calls)):
-        code, seen, _ = ended_at(own, tmp_path, nth(moment), signal.SIGKILL, answered=False)
-        assert code == -signal.SIGKILL, (moment, seen)
-        assert is_listed_never(own, system), (moment, seen)
+        done = ended_at(own, tmp_path, nth(moment), "ops", "backup")
+        assert done.acted, (moment, done)
+        assert is_listed_never(own, system), (moment, done)
     left, uploads = backup_keys(own), pending(own)
     assert left  # or this test shows nothing
     heard = Heard()
@@ -105,8 +72,8 @@ def test_killed_when_the_bucket_has_done_what_was_asked(
     server: ScratchServer, settings: Settings, tmp_path: Path, system: str, call: str
 ) -> None:
     own = server.settings(settings)
-    code, seen, _ = ended_at(own, tmp_path, lambda said: call in said, signal.SIGKILL, answered=True)
-    assert code == -signal.SIGKILL, seen
+    done = ended_at(own, tmp_path, lambda said: call in said, "ops", "backup", answered=True)
+    assert done.acted, done
     assert is_listed_never(own, system)
     heard = Heard()
     backup = take_backup(own, heard)
@@ -120,8 +87,7 @@ def test_killed_when_the_record_is_in_the_bucket(
     server: ScratchServer, settings: Settings, tmp_path: Path, system: str
 ) -> None:
     own = server.settings(settings)
-    code, _, _ = ended_at(own, tmp_path, lambda said: said.endswith(RECORD), signal.SIGKILL, answered=True)
-    assert code == -signal.SIGKILL
+    assert ended_at(own, tmp_path, lambda said: said.endswith(RECORD), "ops", "backup", answered=True).acted
     (whole,) = backup_ids(own, system)  # the last thing had been done: this backup exists, and stays
     heard = Heard()
     later = take_backup(own, heard)
@@ -135,11 +101,11 @@ def test_interrupted(  # noqa: PLR0917
     server: ScratchServer, settings: Settings, tmp_path: Path, number: signal.Signals, call: str, system: str
 ) -> None:
     own = server.settings(settings)
-    code, seen, err = ended_at(own, tmp_path, lambda said: call in said, number, answered=False)
-    assert any(call in said for said in seen)
-    assert code == 128 + number
-    assert "ops: interrupted." in err
-    assert "Traceback" not in err
+    done = ended_at(own, tmp_path, lambda said: call in said, "ops", "backup", number=number)
+    assert done.acted
+    assert done.code == 128 + number
+    assert "ops: interrupted." in done.err
+    assert "Traceback" not in done.err
     assert is_clean(own)
 
 
@@ -148,7 +114,7 @@ def test_killed_while_postgresql_still_sends(
 ) -> None:
     own = server.settings(settings)
     for megabytes in (0, 1, 5, 20):
-        ending = Ending(signal.SIGKILL)
+        ending = Ending()
         with proxy_to(f"127.0.0.1:{server.server.port}") as proxy:
 
             def watch(_chunk: bytes, limit: int = megabytes * 1_000_000) -> None:

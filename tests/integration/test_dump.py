@@ -1,12 +1,9 @@
 """Logical dumps of real servers: what they hold comes back byte by byte, and a bad one never looks whole."""
 
 import json
-import os
-import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -25,8 +22,9 @@ from ops_workflows.repository.proofs import proofs
 from ops_workflows.settings import Settings
 from ops_workflows.storage.encryption import new_identity, public_keys
 from tests.support.bucket import change, flipped, keys, pending
-from tests.support.command import as_environment, ended, ops_here, started
+from tests.support.command import ops_here
 from tests.support.heard import Heard
+from tests.support.killing import ended_at
 from tests.support.proxy import Requests, proxy_to
 from tests.support.servers import ScratchServer, scratch_server
 
@@ -281,17 +279,7 @@ def test_killed_at_any_moment_it_does_not_exist_and_the_next_one_clears_up(
     own: Settings, server: ScratchServer, tmp_path: Path, call: str
 ) -> None:
     settings = server.settings(own)
-    process: Any = None
-
-    def kill() -> None:
-        os.kill(process.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-
-    with proxy_to(own.require("s3_endpoint_url")) as proxy:
-        proxy.before = Requests(lambda asked: call in asked, kill).before
-        env = as_environment(settings.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}"}))
-        with started("ops", "dump", "--database", "latin", folder=tmp_path, env=env) as process:
-            assert ended(process).code == -signal.SIGKILL
+    assert ended_at(settings, tmp_path, lambda asked: call in asked, "ops", "dump", "--database", "latin").acted
     left = dump_keys(settings)
     assert left
     assert not Dumps(open_repository(settings, server.system)).all()

@@ -2,12 +2,8 @@
 
 import hashlib
 import json
-import os
-import signal
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -26,8 +22,9 @@ from ops_workflows.restore.table import restore_table
 from ops_workflows.restore.table_copy import copy_table
 from ops_workflows.settings import Settings
 from tests.support.bucket import change
-from tests.support.command import as_environment, ended, ops_here, started
-from tests.support.proxy import Requests, proxy_to
+from tests.support.command import ops_here
+from tests.support.killing import ended_at
+from tests.support.proxy import nth
 from tests.support.servers import ScratchServer, scratch_server
 
 ODD = Path(__file__).with_name("test_dump_odd.sql").read_bytes()
@@ -141,21 +138,11 @@ def test_of_a_dump_only_what_belongs_to_the_table_is_loaded(own: Settings, dumps
 def test_killed_in_the_middle_it_leaves_nothing_in_the_living_database(
     own: Settings, server: ScratchServer, dumps: Dumps, tmp_path: Path
 ) -> None:
-    process: Any = None
-
-    def kill() -> None:
-        os.kill(process.pid, signal.SIGKILL)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-
-    reads, before = count(), set(own.scratch.iterdir())
-    with proxy_to(own.require("s3_endpoint_url")) as proxy:
-        # Its third reading is that of the rows: by then the scratch server runs.
-        at = lambda asked: asked.startswith("GET") and "odd.dump" in asked and next(reads) == 2  # noqa: E731
-        proxy.before = Requests(at, kill).before
-        env = as_environment(own.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}"}))
-        command = ("ops", "restore-table", "public.twins", "--as", "public.twins_back")
-        with started(*command, folder=tmp_path, env=env) as process:
-            assert ended(process).code == -signal.SIGKILL
+    reads, before = nth(2), set(own.scratch.iterdir())
+    # Its third reading is that of the rows: by then the scratch server runs.
+    at = lambda asked: asked.startswith("GET") and "odd.dump" in asked and reads(asked)  # noqa: E731
+    command = ("ops", "restore-table", "public.twins", "--as", "public.twins_back")
+    assert ended_at(own, tmp_path, at, *command).acted
     left = set(own.scratch.iterdir()) - before
     assert left
     done = ops_here(own, tmp_path, *command[1:])

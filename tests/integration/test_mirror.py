@@ -2,8 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -39,9 +37,10 @@ from ops_workflows.settings import Settings
 from ops_workflows.storage.encryption import new_identity, public_keys
 from ops_workflows.storage.upload import Upload
 from tests.support.bucket import change, flipped
-from tests.support.command import as_environment, ended, ops_here, started
+from tests.support.command import as_environment, ops_here
 from tests.support.heard import Heard
-from tests.support.proxy import Requests, nth, proxy_to
+from tests.support.killing import ended_at
+from tests.support.proxy import nth
 from tests.support.records import backup
 from tests.support.servers import ScratchServer, free_port, reachable_folder, scratch_server
 
@@ -283,24 +282,9 @@ def test_what_is_no_second_repository_is_refused(first: First, tmp_path: Path) -
 
 def killed_at(settings: Settings, folder: Path, write: int, *, answered: bool) -> bool:
     """Mirror in a process that is killed at one of its writes into the second repository; whether it came to that."""
-    running: list[subprocess.Popen[str]] = []
-
-    def kill() -> None:
-        os.kill(running[0].pid, signal.SIGKILL)
-        os.waitid(os.P_PID, running[0].pid, os.WEXITED | os.WNOWAIT)
-
     counted = nth(write)
-    requests = Requests(
-        lambda said: said.startswith(("PUT", "POST")) and "/second_" in said and counted(said), kill, answered=answered
-    )
-    with proxy_to(settings.require("s3_endpoint_url")) as proxy:
-        proxy.before, proxy.after = requests.before, requests.after
-        env = as_environment(settings.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}"}))
-        with started("ops", "mirror", "--json", folder=folder, env=env) as process:
-            running.append(process)
-            done = ended(process)
-    assert done.code == (-signal.SIGKILL if requests.acted else 0), done
-    return requests.acted
+    at = lambda said: said.startswith(("PUT", "POST")) and "/second_" in said and counted(said)  # noqa: E731
+    return ended_at(settings, folder, at, "ops", "mirror", "--json", answered=answered).acted
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before-it-arrives", "once-it-is-done"])

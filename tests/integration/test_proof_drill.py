@@ -15,7 +15,8 @@ from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.proofs import latest, proofs
 from ops_workflows.settings import Settings
 from tests.support.command import as_environment, ended, ops_here, started
-from tests.support.proxy import Requests, nth, proxy_to
+from tests.support.killing import ended_at
+from tests.support.proxy import nth
 from tests.support.servers import ScratchServer, fill_with_noise, reachable_folder, scratch_server
 
 
@@ -76,14 +77,7 @@ def test_without_a_heartbeat_the_recovery_point_is_unknown_and_not_met(settings:
 
 
 def test_killed_while_it_fetches(own: Settings, tmp_path: Path) -> None:
-    with proxy_to(own.require("s3_endpoint_url")) as proxy:
-        killed: list[psutil.Process] = []
-        requests = Requests(nth(6), lambda: killed[0].kill())  # noqa: PLW0108
-        proxy.before = requests.before
-        env = as_environment(own.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}"}))
-        with started("ops", "drill", folder=tmp_path, env=env) as process:
-            killed.append(psutil.Process(process.pid))
-            assert ended(process).code == -9
+    assert ended_at(own, tmp_path, nth(6), "ops", "drill").acted
     (left,) = own.scratch.iterdir()
     done = ops_here(own, tmp_path, "drill")
     assert done.code == 0, done

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from ops_workflows.backup.take import take_backup
@@ -17,8 +16,9 @@ from ops_workflows.repository.catalogue import Repository, open_repository
 from ops_workflows.restore.target import Folder
 from ops_workflows.settings import Settings
 from tests.support.bucket import change, flipped, named
-from tests.support.command import Ended, as_environment, ended, ops_here, started
-from tests.support.proxy import Requests, nth, proxy_to
+from tests.support.command import Ended, ops_here
+from tests.support.killing import ended_at
+from tests.support.proxy import nth, proxy_to
 from tests.support.servers import fill_with_noise, reachable_folder, scratch_server
 
 NOBODY = 65534
@@ -271,16 +271,7 @@ def test_s3_falls_silent_on_the_way(taken: Taken, folder: Path) -> None:
 def test_killed_on_the_way_it_cannot_be_started_and_the_same_again_succeeds(
     taken: Taken, folder: Path, moment: int
 ) -> None:
-    with proxy_to(taken.settings.require("s3_endpoint_url")) as proxy:
-        killed: list[psutil.Process] = []
-        requests = Requests(nth(moment), lambda: killed[0].kill())  # noqa: PLW0108
-        proxy.before = requests.before
-        url = f"http://127.0.0.1:{proxy.port}"
-        env = as_environment(taken.settings.model_copy(update={"s3_endpoint_url": url}))
-        with started("ops", "restore", "--target-dir", "data", folder=folder, env=env) as process:
-            killed.append(psutil.Process(process.pid))
-            assert ended(process).code == -9
-    assert requests.acted
+    assert ended_at(taken.settings, folder, nth(moment), "ops", "restore", "--target-dir", "data").acted
     assert not (folder / "data/global/pg_control").exists()
     again = restore(taken, folder)
     assert again.code == 0, again

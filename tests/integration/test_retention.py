@@ -1,10 +1,7 @@
 """Retention against a real bucket and a real server: what goes, what stays, and what makes it refuse."""
 
 import json
-import os
 import secrets
-import signal
-import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,8 +29,9 @@ from ops_workflows.settings import Settings
 from ops_workflows.storage.codec import Codec
 from ops_workflows.storage.s3 import open_store
 from tests.support.bucket import keys, pending
-from tests.support.command import as_environment, ended, started
-from tests.support.proxy import Requests, nth, proxy_to
+from tests.support.command import as_environment
+from tests.support.killing import ended_at
+from tests.support.proxy import nth
 from tests.support.servers import free_port
 
 NOW = datetime.now(UTC)
@@ -258,24 +256,10 @@ ENFORCE = "from ops_workflows.settings import Settings; from ops_workflows.backu
 
 def killed_at(settings: Settings, folder: Path, deletion: int, *, answered: bool) -> bool:
     """Carry the plan out in a process that is killed at one of its deletions; whether it came to that one."""
-    running: list[subprocess.Popen[str]] = []
-
-    def kill() -> None:
-        os.kill(running[0].pid, signal.SIGKILL)
-        os.waitid(os.P_PID, running[0].pid, os.WEXITED | os.WNOWAIT)
-
     counted = nth(deletion)
-    requests = Requests(
-        lambda said: said.startswith("POST") and "delete" in said and counted(said), kill, answered=answered
-    )
-    with proxy_to(settings.require("s3_endpoint_url")) as proxy:
-        proxy.before, proxy.after = requests.before, requests.after
-        env = as_environment(settings.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}"}))
-        with started("python", "-c", f"{ENFORCE}; enforce(Settings.read())", folder=folder, env=env) as process:
-            running.append(process)
-            done = ended(process)
-    assert done.code == (-signal.SIGKILL if requests.acted else 0), done
-    return requests.acted
+    code = f"{ENFORCE}; enforce(Settings.read())"
+    at = lambda said: said.startswith("POST") and "delete" in said and counted(said)  # noqa: E731
+    return ended_at(settings, folder, at, "python", "-c", code, answered=answered).acted
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before-it-arrives", "once-it-is-done"])

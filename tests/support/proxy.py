@@ -17,8 +17,8 @@ class Proxy:
     """Listens on a port of its own and relays to `target`, a chunk at a time.
 
     Attributes:
-        before: Called with each chunk of a client before it is passed on.
-        after: Called with each chunk of the server before it is passed on.
+        before: Called with each chunk of a client before it is passed on; an OSError ends the connection instead.
+        after: The same, with each chunk of the server.
         relayed: Bytes that the server has sent so far.
     """
 
