@@ -19,6 +19,7 @@ from benchmarks.data import Cluster
 from benchmarks.incremental import incremental
 from benchmarks.measure import BenchmarkError
 from benchmarks.ours import warm_up
+from benchmarks.proof import checksums, drill, stored
 from benchmarks.recovery import recovery
 from benchmarks.rounds import import_seconds, run_rounds
 from benchmarks.wal import catch_up, idle
@@ -30,7 +31,8 @@ _NEWEST = 15  # PostgreSQL that pgBackRest 2.45, Debian 12's, knows
 _SMALL = 0.1  # of the data, for the comparison of memory
 _IMPORT_RUNS = 5
 _LOG = 0.5  # of the data: as much WAL there is to catch up with, or to replay
-_PARTS = ("base", "wal", "recovery", "incremental")
+_PARTS = ("base", "wal", "recovery", "incremental", "proof")
+_MANY = 30_000_000  # bytes of the database of which there are a hundred backups
 _MISSED = 2
 _INTERRUPTED = 130
 
@@ -71,6 +73,8 @@ def _run(options: argparse.Namespace) -> int:
             rows += recovery(place, programs, large, int(large * _LOG), runs=options.runs, say=_say)
         if "incremental" in options.only:
             rows += _incremental(place, large, options.runs)
+        if "proof" in options.only:
+            rows += _proof(place, programs, large, options.runs)
     table.show(rows, "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in about.items()))
     if options.json:
         options.json.write_text(json.dumps(about | {"rows": table.as_json(rows)}, indent=2) + "\n")
@@ -105,6 +109,16 @@ def _incremental(place: Workplace, size: int, runs: int) -> list[table.Row]:
     programs = find_programs(None)  # the newest there is, which comes with the embedded stack
     with _cluster(place, programs, "summarized", size, summarize_wal="on") as cluster:
         return incremental(place, programs, cluster, runs, _say)
+
+
+def _proof(place: Workplace, programs: Programs, size: int, runs: int) -> list[table.Row]:
+    with _cluster(place, programs, "verified", size) as cluster:
+        rows = checksums(place, programs, cluster, runs, _say)
+    with _cluster(place, programs, "many", _MANY) as cluster:
+        rows += stored(place, programs, cluster, runs)
+    newest = find_programs(None)
+    with _cluster(place, newest, "drilled", size) as cluster:
+        return rows + drill(place, newest, cluster, runs)
 
 
 @contextmanager

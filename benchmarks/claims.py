@@ -73,3 +73,8 @@ MOST_ROUND_TRIPS = 3.0  # PUTs that a commit takes which waits for the bucket
 MOST_RECOVERY = 1.0  # of pgBackRest's time
 MOST_INCREMENTAL_BYTES = 0.05  # of the full backup's
 MOST_INCREMENTAL_SECONDS = 0.15
+
+MOST_CHECKSUM = 1.0  # of the time of pgBackRest's own verification
+MOST_PROOF_BYTES = 150_000_000  # of memory, for that
+MOST_STORED_SECONDS = 5.0
+MOST_DRILL_SECONDS = 60.0

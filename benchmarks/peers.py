@@ -92,6 +92,10 @@ class PgBackRest:
         options = ["--type=lsn", f"--target={lsn}", "--target-action=promote", f"--pg1-path={target}"]
         return self._run(stage, "restore", *options)
 
+    def verify(self, stage: Stage) -> Measured:
+        """`pgbackrest verify`: every file in the bucket is read and hashed."""
+        return self._run(stage, "verify")
+
     def _run(self, stage: Stage, command: str, *more: str) -> Measured:
         log = stage.folder / f"pgbackrest-{command}"
         line = ["pgbackrest", *_pgbackrest_options(stage.folder), *more, command]

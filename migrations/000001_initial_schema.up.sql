@@ -1,4 +1,4 @@
--- The Panchangam application's schema. PostgreSQL 16 to 18; the whole file is one transaction.
+-- The Panchangam application's schema. PostgreSQL 15 to 18; the whole file is one transaction.
 --
 -- Tables, columns and enums are those of the application's first schema. Mended here:
 --   * no index repeats what a unique constraint already indexes;

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from ops_workflows.errors import ConfigurationError
 
@@ -22,6 +22,7 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 Codec = Literal["auto", "zstd", "lz4", "client-zstd"]
 Encryption = Literal["none", "AES256", "aws:kms"]
 ObjectLock = Literal["none", "GOVERNANCE", "COMPLIANCE"]
+BackupMethod = Literal["auto", "physical", "dumps"]
 _FOLDER_URL = re.compile(r"file:///[^?#]+")
 _BUCKET_URL = re.compile(r"s3://(?P<name>[^/?#]+)(?P<prefix>(/[^?#]*)?)")
 
@@ -57,6 +58,11 @@ class Settings(BaseSettings):
 
     # The repository: a folder, or else the bucket.
     repository_url: str | None = Field(None, description="file:///FOLDER to keep backups in. Default: the bucket.")
+    system: str | None = Field(
+        None,
+        pattern=r"^\d+$",
+        description="System identifier of the cluster, where the repository holds several. Default: the only one.",
+    )
     age_recipients: str = Field(
         "", description="Public keys, age1…, with commas between them, that backups and WAL are encrypted to."
     )
@@ -83,6 +89,11 @@ class Settings(BaseSettings):
     s3_object_lock_days: int = Field(30, ge=1, description="For how long they are locked.")
 
     # Backups.
+    backup_method: BackupMethod = Field(
+        "auto",
+        description="physical: base backups and WAL, beside dumps. dumps: those only. auto: physical, but on a managed "
+        "service that is recognised and offers no replication protocol.",
+    )
     backup_codec: Codec = Field("auto", description="auto: the server's zstd, else its lz4, else zstd on our side.")
     backup_zstd_level: int = Field(3, ge=1, le=19, description="zstd level of backups.")
     backup_zstd_workers: int = Field(2, ge=0, le=32, description="Threads that compress, on the server where it can.")
@@ -135,6 +146,13 @@ class Settings(BaseSettings):
     server_user: str = Field("nobody", description="Account that PostgreSQL servers run as when we are root.")
     primary_data_dir: Path | None = Field(
         None, description="The primary's data directory, where it is on this machine: for restores in place."
+    )
+    proof_days: float = Field(
+        7, ge=0, description="How long what was shown of a backup counts, if nothing of it has changed in the bucket."
+    )
+    drill_most_seconds: int = Field(3600, ge=60, description="A drill that takes longer is broken off and has failed.")
+    smoke_file: Path = Field(
+        Path("deploy/smoke.sql"), description="The application's own queries that a restored database has to answer."
     )
     rto_objective_seconds: int = Field(900, ge=1, description="Recovery time objective: from “go” to answering.")
     rpo_objective_seconds: int = Field(3600, ge=1, description="Recovery point objective: age of the newest row.")
@@ -220,18 +238,33 @@ class Settings(BaseSettings):
         """Read the settings as they stand now, with `.env` taken from `folder` (default: the current one).
 
         Raises:
-            ConfigurationError: A value cannot be right; the text names its variable, never the value.
+            ConfigurationError: A value cannot be right; the text names its variable, never the value. Or a file of them
+                cannot be read.
         """
         env_file = (folder or Path.cwd()) / ".env"
-        secrets = os.environ.get("OPS_SECRETS_DIR") or dotenv_values(env_file).get("OPS_SECRETS_DIR")
-        if secrets and not Path(secrets).is_dir():
-            raise ConfigurationError(f"OPS_SECRETS_DIR is {secrets}, which is no folder: correct it, or leave it out.")
         try:
+            secrets = os.environ.get("OPS_SECRETS_DIR") or dotenv_values(env_file).get("OPS_SECRETS_DIR")
+            if secrets and not Path(secrets).is_dir():
+                raise ConfigurationError(
+                    f"OPS_SECRETS_DIR is {secrets}, which is no folder: correct it, or leave it out."
+                )
             return cls(_env_file=env_file, _secrets_dir=secrets)
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unreadable(error, str(env_file)) from None
+        except SettingsError as error:  # of a file in the secrets' folder
+            raise _unreadable(error.__cause__, f"A file of ours in {secrets}") from None
         except ValidationError as error:
             first = error.errors(include_input=False)[0]
             variable = f"OPS_{'_'.join(str(part) for part in first['loc']).upper()}"
             raise ConfigurationError(f"{variable} cannot be used: {first['msg']}.") from None
+
+
+def _unreadable(error: BaseException | None, file: str) -> ConfigurationError:
+    if isinstance(error, OSError):
+        return ConfigurationError(
+            f"{error.filename or file} cannot be read ({error.strerror}): see that the account which runs this may."
+        )
+    return ConfigurationError(f"{file} is no text in UTF-8: write it anew.")
 
 
 def _place(settings: Settings) -> tuple[Path | None, str | None, str]:

@@ -70,7 +70,7 @@ def sweep_versions(
     if not store.is_versioned():
         return 0, []
     deleted, kept = 0, list[tuple[str, str]]()
-    for prefix in (layout.backups, layout.dumps, layout.wal, layout.proofs(), layout.restores()):
+    for prefix in (layout.backups, layout.dumps, layout.wal, layout.proofs(), layout.restores(), layout.canaries):
         for batch in batched(expired(store.versions(prefix), now - timedelta(days=days)), _KEYS_AT_ONCE):
             hold()
             old = [version for each in batch for version in each.old]

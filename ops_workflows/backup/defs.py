@@ -1,7 +1,7 @@
 """Backups as Dagster sees them: the asset, the nightly job, its schedule."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
@@ -27,17 +27,25 @@ class BackupConfig(dg.Config):
     kinds={"postgres", "s3"},
     owners=["team:database"],
     pool="base_backup",
+    output_required=False,
     freshness_policy=dg.FreshnessPolicy.cron(
         deadline_cron="0 3 * * *", lower_bound_delta=timedelta(hours=1), timezone="UTC"
     ),
     description="A base backup of the cluster, full or incremental, streamed over the replication protocol.",
 )
-def base_backup(context: dg.AssetExecutionContext, config: BackupConfig) -> dg.MaterializeResult[None]:
-    """Take a base backup; its figures are the metadata."""
+def base_backup(context: dg.AssetExecutionContext, config: BackupConfig) -> Iterator[dg.MaterializeResult[None]]:
+    """Take a base backup; its figures are the metadata. Nothing, and no checks, where there are only dumps."""
+    from ops_workflows.backup.canary import plant_if_possible
+    from ops_workflows.backup.preflight import dumps_only
     from ops_workflows.backup.take import take_backup
 
-    backup = take_backup(Settings.read(), Logged(context.log), config.kind)
-    return dg.MaterializeResult(
+    settings, progress = Settings.read(), Logged(context.log)
+    if reason := dumps_only(settings):
+        context.log.warning(reason)
+        return
+    backup = take_backup(settings, progress, config.kind)
+    plant_if_possible(settings, progress)  # so that a moment behind every backup has a canary before it
+    yield dg.MaterializeResult(
         metadata={
             "backup_id": backup.id,
             "builds_on": backup.parent or "nothing: it is full",
@@ -122,11 +130,14 @@ wal_archive = dg.AssetSpec(
     description="Reports every 30 s, without a run, how far the bucket has the log. A gap behind the newest backup "
     "launches a new one.",
 )
-def wal_archive_position() -> dg.SensorResult:
+def wal_archive_position() -> dg.SensorResult | dg.SkipReason:
     """Materialize `wal_archive` while it keeps the recovery point objective; otherwise only observe it."""
+    from ops_workflows.backup.preflight import dumps_only
     from ops_workflows.backup.wal_status import wal_status
 
     settings = Settings.read()
+    if reason := dumps_only(settings):
+        return dg.SkipReason(reason)
     status = wal_status(settings)
     metadata: dict[str, int | float | str | bool] = {
         "receiving": status.receiving,
@@ -144,7 +155,10 @@ def wal_archive_position() -> dg.SensorResult:
         metadata |= {"lag_bytes": status.lag_bytes, "lag_seconds": round(status.lag_seconds, 3)}
         kept = status.lag_seconds <= settings.rpo_objective_seconds
     event = dg.AssetMaterialization if kept and status.is_whole else dg.AssetObservation
-    runs = [dg.RunRequest(run_key=f"gap-{status.cut_off.start}")] if status.cut_off is not None else []
+    # A key is remembered for ever, and a run may fail: an hour later the same gap asks again.
+    cut = status.cut_off
+    hour = datetime.now(UTC).strftime("%Y%m%dT%H")
+    runs = [dg.RunRequest(run_key=f"gap-{cut.timeline}-{cut.start}-{hour}")] if cut is not None else []
     return dg.SensorResult(run_requests=runs, asset_events=[event(asset_key=wal_archive.key, metadata=metadata)])
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from ops_workflows.repository.backup import StoredArchive
 from ops_workflows.repository.dump import Dump
 from ops_workflows.repository.dumps import RECORD, Dumps
+from ops_workflows.repository.records import sealed
 from ops_workflows.storage.checksums import sha256_base64
 from ops_workflows.storage.upload import Upload
 
@@ -53,7 +54,7 @@ class DumpWriter:
 
     def record(self, dump: Dump) -> None:
         """Make the dump exist."""
-        body = dump.model_dump_json(indent=2).encode()
+        body = sealed(dump)
         self._store.put(self._dumps.key(self._id, RECORD), body, if_absent=True, lock=True)
 
     def remove(self) -> None:

@@ -20,14 +20,27 @@ _HOLDER = """
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
       AND l.classid = (%(key)s >> 32)::oid AND l.objid = (%(key)s & 4294967295)::oid"""
 
+# Only those that the server knows: idle_session_timeout came with PostgreSQL 14, transaction_timeout with 17.
+_STAY = """
+    SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"""
+
+
+def stay(connection: Connection) -> None:
+    """Keep the server from ending this session for idling, or for how long its transaction lasts."""
+    connection.execute(_STAY)
+
 
 @contextmanager
 def backup_lock(connection: Connection) -> Iterator[None]:
     """Hold the lock for the length of a `with`; it ends with the connection at the latest.
 
+    The session may idle meanwhile, for as long as a backup takes: no timeout of the server's takes the lock from it.
+
     Raises:
         RefusedError: Another backup holds it, and still does after some seconds.
     """
+    stay(connection)
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_KEY]).fetchone()

@@ -22,6 +22,7 @@ from ops_workflows.repository.layout import systems
 from ops_workflows.repository.leases import reading
 from ops_workflows.repository.mirror import Copy, MirrorPlan, Whole, plan_mirror
 from ops_workflows.repository.retention_facts import plan_retention, policy_of, read_holdings
+from ops_workflows.repository.wal import superseded
 from ops_workflows.settings import Settings
 from ops_workflows.storage.store import open_store
 
@@ -64,18 +65,20 @@ def mirror(settings: Settings, progress: Progress = SILENT, *, apply: bool = Tru
         ConfigurationError: There is no second repository, or it is the first.
         IntegrityError: Something is damaged in the first, or differs in the second. All else was copied, and nothing
             of that cluster was let go.
-        RefusedError: A record in one of the two cannot be read.
+        RefusedError: The first holds nothing, or a record in one of the two cannot be read.
         StorageError: One of the two did not answer. Run it again: it goes on from there.
     """
     second = settings.mirrored()
     if second is None:
         raise ConfigurationError("OPS_MIRROR_URL is not set: let it name the second repository, file:///… or s3://….")
     open_store(second).check()
-    done = [
-        _Mirroring(settings, second, system, progress).run(apply=apply)
-        for system in open_store(settings).folders(systems(settings.repository_prefix))
-        if system.isdecimal()
-    ]
+    first = open_store(settings)
+    known = [name for name in first.folders(systems(settings.repository_prefix)) if name.isdecimal()]
+    if not known:
+        # A mistyped prefix looks just like this, and a mirror that copies nothing must not be called up to date.
+        where = f" under {settings.repository_prefix!r}" if settings.repository_prefix else ""
+        raise RefusedError(f"{first} holds no backups{where}: there is nothing to mirror. See OPS_S3_PREFIX.")
+    done = [_Mirroring(settings, second, system, progress).run(apply=apply) for system in known]
     failures = [failure for each in done for failure in each.failures]
     if failures:
         raise IntegrityError(f"The mirror lacks what could not be copied; all else was copied: {' '.join(failures)}")
@@ -133,8 +136,14 @@ class _Mirroring:
         self._each("pins", todo.pins, lambda copy: self._copier.small(copy.name))
         self._each("wal", todo.wal, self._copy_wal)
         if not self._done.failures:  # until a segment is safe, its tails are all there is of it
-            self._mirror.store.delete(self._mirror.layout.root + name for name in todo.superseded)
+            self._mirror.store.delete(self._mirror.layout.root + name for name in self._safe(todo.superseded))
         self._each("proofs", todo.proofs, lambda copy: self._copier.small(copy.name, once=True))
+
+    def _safe(self, tails: Sequence[str]) -> set[str]:
+        """Of these tails, those whose whole segment is in the mirror: one that vanished meanwhile was not copied."""
+        root = self._mirror.layout.root
+        there = (found.key.removeprefix(root) for found in self._mirror.store.objects(self._mirror.layout.wal))
+        return superseded(there) & set(tails) if tails else set()
 
     def _copy_whole(self, whole: Whole) -> bool:
         layout, progress = self._source.layout, self._progress

@@ -6,8 +6,9 @@ lies in a folder, or in a bucket that tells no checksum, is read back.
 """
 
 import hashlib
-from collections.abc import Callable, Generator
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ops_workflows.errors import IntegrityError, RefusedError, StorageError
@@ -16,10 +17,15 @@ from ops_workflows.repository.mirror import part_bytes
 from ops_workflows.storage.checksums import sha256_base64
 from ops_workflows.storage.fetch import fetch
 from ops_workflows.storage.objects import StoredObject
+from ops_workflows.storage.parts import SMALLEST_PART, cut, former_sizes, ways
 from ops_workflows.storage.store import ObjectStore
-from ops_workflows.storage.upload import SMALLEST_PART, Upload, expected_for
+from ops_workflows.storage.upload import Upload
 
 _DIGEST = "sha256"  # metadata of a segment: of the log's bytes, whatever they were compressed and encrypted to
+
+
+def _untold(_bytes: int) -> None:
+    """Progress that is not told."""
 
 
 @dataclass(slots=True)
@@ -52,7 +58,7 @@ class Copier:
     read_back: bool
     verified: Verified = field(default_factory=Verified)
 
-    def archive(self, name: str, stored: StoredArchive, progress: Callable[[int], None] = lambda _bytes: None) -> bool:
+    def archive(self, name: str, stored: StoredArchive, progress: Callable[[int], None] = _untold) -> bool:
         """Copy one object of a backup or a dump, within flat memory; whether it had to be.
 
         Raises:
@@ -62,29 +68,14 @@ class Copier:
         key = self.target_root + name
         if self._has(key, stored):
             return False
-        pieces = fetch(
-            self.source,
-            self.source_root + name,
-            size=stored.size,
-            sha256=stored.sha256,
-            threads=self.threads,
-            progress=progress,
-        )
         _, in_parts, parts = stored.checksum.partition("-")
-        try:
-            if in_parts and parts.isdecimal():
-                base = part_bytes(stored.size, max(1, int(parts)), SMALLEST_PART)
-                with Upload(self.target, key, threads=self.threads, expected_bytes=expected_for(base)) as upload:
-                    for piece in pieces:
-                        upload.write(piece)
-                    checksum = upload.finish().checksum
-            else:
+        if in_parts and parts.isdecimal():
+            checksum = self._send_in_parts(name, stored, max(1, int(parts)), progress)
+        else:
+            with self._reading(name, stored, progress) as pieces:
                 body = b"".join(pieces)
-                checksum = sha256_base64(body)
-                self.target.put(key, body, lock=True)
-        finally:
-            if isinstance(pieces, Generator):
-                pieces.close()  # now, and not when it is collected: it has threads
+            checksum = sha256_base64(body)
+            self.target.put(key, body, lock=True)
         self._verify(key, stored.size, stored.sha256, checksum)
         return True
 
@@ -126,6 +117,41 @@ class Copier:
                 raise IntegrityError(
                     f"{key} is in {self.target} with other content than in {self.source}: nothing was replaced."
                 ) from None
+
+    def _send_in_parts(self, name: str, stored: StoredArchive, parts: int, progress: Callable[[int], None]) -> str:
+        """Send an object in the parts of the original, so that it has the same checksum; the checksum it has.
+
+        How many there were is known, and not always how large: then one way after the other is tried.
+        """
+        former = cut(stored.size, former_sizes(part_bytes(stored.size, parts, SMALLEST_PART)))
+        possible = deque([*ways(stored.size, parts), former])
+        while True:
+            sizes = possible.popleft()
+            with (
+                Upload(self.target, self.target_root + name, threads=self.threads, sizes=sizes) as upload,
+                self._reading(name, stored, progress) as pieces,
+            ):
+                for piece in pieces:
+                    upload.write(piece)
+                if upload.checksum() == stored.checksum or not possible:
+                    return upload.finish().checksum
+            progress = _untold
+
+    @contextmanager
+    def _reading(self, name: str, stored: StoredArchive, progress: Callable[[int], None]) -> Iterator[Iterator[bytes]]:
+        pieces = fetch(
+            self.source,
+            self.source_root + name,
+            size=stored.size,
+            sha256=stored.sha256,
+            threads=self.threads,
+            progress=progress,
+        )
+        try:
+            yield pieces
+        finally:
+            if isinstance(pieces, Generator):
+                pieces.close()  # now, and not when it is collected: it has threads
 
     def _read(self, name: str) -> tuple[StoredObject | None, bytes]:
         """An object of the source and its bytes, checked against the source's own checksum; None when it is gone."""

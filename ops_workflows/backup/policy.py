@@ -1,6 +1,6 @@
 """Full or incremental: decided from facts before anything is begun, with the reason in words."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -41,6 +41,7 @@ def choose(
     *,
     full_weekday: Weekday,
     longest_chain: int,
+    damaged: Collection[str] = (),
 ) -> Choice:
     """Decide.
 
@@ -49,15 +50,18 @@ def choose(
         now: UTC.
         facts: About the server.
         timeline: That the server is on.
-        backups: All there are, oldest first.
+        backups: All whose record can be read, oldest first.
         full_weekday: On which day `auto` means a full one.
         longest_chain: Most backups that a restore may have to put together.
+        damaged: Ids of those whose record cannot be read.
     """
     parent = next((backup for backup in reversed(backups) if backup.timeline == timeline), None)
+    lost = max(damaged, default="")  # ids sort by time
     reasons = [
         (kind is Kind.FULL, "a full backup was asked for"),
         (facts.server_version < _OLDEST * 10_000, f"incremental backups need PostgreSQL {_OLDEST} or later"),
         (not facts.summarize_wal, "summarize_wal is off on the server, so it does not know what has changed"),
+        (lost > (parent.id if parent else ""), f"the record of backup {lost}, the one to build on, cannot be read"),
         (parent is None, f"there is no backup of timeline {timeline} yet"),
     ]
     why_full = next((reason for applies, reason in reasons if applies), None)
@@ -66,6 +70,10 @@ def choose(
     chain = _chain(parent, backups)
     full_today = chain[0].started_at.date() == now.date()
     reasons = [
+        (
+            chain[0].parent in damaged,
+            f"the record of backup {chain[0].parent}, which {parent.id} builds on, cannot be read",
+        ),
         (chain[0].parent is not None, f"a backup that {parent.id} builds on is gone"),
         (len(chain) >= longest_chain, f"a restore from {parent.id} puts {len(chain)} backups together already"),
         (

@@ -1,20 +1,23 @@
-"""Whether a base backup can be taken, found out before anything is begun. Facts are asked, then judged."""
+"""Whether base backups can be taken, found out before anything is begun. Facts are asked, then judged."""
 
 from dataclasses import dataclass
 from importlib.resources import files
 
 from psycopg.rows import class_row
 
-from ops_workflows.errors import RefusedError
-from ops_workflows.postgres.connection import Connection
+from ops_workflows.errors import DatabaseError, RefusedError
+from ops_workflows.postgres.connection import Connection, connect
+from ops_workflows.postgres.replication import ReplicationConnection
+from ops_workflows.settings import Settings
 
 _FACTS = files(__package__).joinpath("preflight.sql").read_text().encode()
 _OLDEST = 15  # BASE_BACKUP's present options and message kinds came with it
+_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the server says of itself and of the role that asks."""
+    """What the server says of itself and of the role that asks; `service` is the managed one that it is part of."""
 
     server_version: int
     role: str
@@ -28,6 +31,7 @@ class Facts:
     summarize_wal: bool
     wal_segment_bytes: int
     superuser: str
+    service: str | None = None
 
 
 def ask(connection: Connection) -> Facts:
@@ -41,6 +45,8 @@ def ask(connection: Connection) -> Facts:
 
 def refusals(facts: Facts) -> list[str]:
     """Why no base backup can be taken: one sentence each, with what to do. Empty when it can."""
+    if facts.service is not None and not facts.may_replicate:
+        return [_dumps_only(_offers_none(facts.service))]
     found = []
     if facts.server_version < _OLDEST * 10_000:
         found.append(
@@ -60,6 +66,50 @@ def refusals(facts: Facts) -> list[str]:
             "Raise max_wal_senders and restart, or end a connection in pg_stat_replication."
         )
     return found
+
+
+def dumps_only(settings: Settings) -> str | None:
+    """Why this database has dumps and nothing else, in a sentence; None where base backups are to be taken.
+
+    That is so where OPS_BACKUP_METHOD says it, and on a managed service that offers no replication protocol. What is
+    wrong with a server of one's own is never a reason: it is an error, and to be mended. Nor is that a server does not
+    answer: whoever goes on will say so.
+
+    Raises:
+        ConfigurationError: OPS_BACKUP_DSN is not set, or cannot be read.
+    """
+    if settings.backup_method != "auto":
+        return _dumps_only("OPS_BACKUP_METHOD is dumps") if settings.backup_method == "dumps" else None
+    dsn, timeout = settings.require("backup_dsn"), settings.connect_timeout_seconds
+    try:
+        with connect(dsn, timeout=timeout, statement_seconds=_SECONDS, application_name="ops_workflows") as connection:
+            facts = ask(connection)
+    except DatabaseError:
+        return None
+    if facts.service is None or (facts.may_replicate and _lets_replicate(settings)):
+        return None
+    return _dumps_only(_offers_none(facts.service))
+
+
+def _lets_replicate(settings: Settings) -> bool:
+    """Whether the server lets the role in for the whole cluster's log; services do for single databases only."""
+    dsn, timeout = settings.require("backup_dsn"), settings.connect_timeout_seconds
+    try:
+        with ReplicationConnection(dsn, timeout=timeout, stall_seconds=settings.stall_seconds):
+            return True
+    except DatabaseError:
+        return False
+
+
+def _offers_none(service: str) -> str:
+    return f"{service} offers no replication protocol"
+
+
+def _dumps_only(why: str) -> str:
+    return (
+        f"{why}, so there are dumps (`ops dump`) and neither base backups nor WAL: what came after the last dump "
+        "cannot be had back."
+    )
 
 
 def warnings(facts: Facts) -> list[str]:

@@ -12,6 +12,7 @@ from ops_workflows.backup.debris import sweep_debris, sweep_versions
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.repository.backup import utc_now
 from ops_workflows.repository.backup_facts import ancestors
+from ops_workflows.repository.canaries import canaries_since, sweep_canaries
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.dumps import RECORD as DUMP_RECORD
 from ops_workflows.repository.layout import RECORD
@@ -73,6 +74,8 @@ def let_go(
     gone_dumps = removal.remove_dumps(todo) if dumps else []
     hold()
     said += sweep_leases(repository, now)
+    if todo.kept:
+        sweep_canaries(repository, canaries_since(todo.kept[0].finished_at))
     said += sweep_debris(repository, now, settings.keep_debris_hours, dumps=dumps)
     versions, kept = sweep_versions(repository, now, settings.keep_versions_days, hold)
     said += kept
@@ -99,19 +102,38 @@ class _Removal:
         freed = 0
         for backup in gone.values():
             self._hold()
-            if is_pinned(self._repository, backup.id):
-                why[backup.id] = "pinned"
-            elif is_leased(self._repository, backup.id, utc_now()):
-                why[backup.id] = "being restored"
-            if backup.id in why:
-                spared |= {backup.id, *(parent.id for parent in ancestors(backup, gone))}
             if backup.id in spared:
                 continue
-            self._remove(self._layout.backup(backup.id), RECORD)
+            if meanwhile := self._let_go(backup.id):
+                why[backup.id] = meanwhile
+                spared |= {backup.id, *(parent.id for parent in ancestors(backup, gone))}
+                continue
             removed.append(backup.id)
             freed += backup.stored_bytes
             self._progress.advance(freed)
         return removed, why
+
+    def _let_go(self, backup_id: str) -> str | None:
+        """Delete a backup, unless somebody wants it at the last moment: then it is left, and why is returned.
+
+        Whoever pins or leases it looks afterwards whether its record is still there. So the wish is looked for once
+        more when the record has gone, and then the record is put back: one of the two sees the other.
+        """
+        if wish := self._wish(backup_id):
+            return wish
+        key = self._layout.backup(backup_id, RECORD)
+        record = self._store.get(key)
+        self._store.delete([key])
+        if wish := self._wish(backup_id):
+            self._store.put(key, record, if_absent=True, lock=True)
+            return wish
+        self._store.delete(found.key for found in self._store.objects(self._layout.backup(backup_id)))
+        return None
+
+    def _wish(self, backup_id: str) -> str | None:
+        if is_pinned(self._repository, backup_id):
+            return "pinned"
+        return "being restored" if is_leased(self._repository, backup_id, utc_now()) else None
 
     def remove_dumps(self, todo: RetentionPlan) -> list[str]:
         """Delete the dumps that go and that nobody is restoring; their ids."""

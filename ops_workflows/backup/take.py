@@ -24,6 +24,7 @@ from ops_workflows.progress import SILENT, Progress
 from ops_workflows.repository import layout
 from ops_workflows.repository.backup import Backup, StoredArchive, TablespaceRecord, utc_now
 from ops_workflows.repository.catalogue import Repository, open_repository, sweep
+from ops_workflows.repository.records import sealed
 from ops_workflows.settings import Settings
 from ops_workflows.storage.checksums import sha256_base64
 from ops_workflows.storage.fetch import fetch
@@ -67,14 +68,18 @@ def take_backup(settings: Settings, progress: Progress = SILENT, kind: Kind = Ki
                 repository = open_repository(settings, system.identifier)
                 for sentence in sweep(repository):
                     progress.say(sentence)
+                known = repository.catalogue()
+                for sentence in known.damaged.values():
+                    progress.say(sentence)
                 chosen = choose(
                     kind,
                     utc_now(),
                     facts,
                     system.timeline,
-                    repository.backups() if kind is not Kind.FULL else (),
+                    known.readable,
                     full_weekday=settings.backup_full_weekday,
                     longest_chain=settings.backup_longest_chain,
+                    damaged=known.damaged.keys(),
                 )
                 counts = settings.backup_count_rows and facts.may_read
                 expectations = Expectations(settings, source.dsn, reading) if counts else None
@@ -118,7 +123,7 @@ class _Taking:
         whole = False
         try:
             backup = self._stream_incremental(stream, chosen) or self._stream_what_the_server_can(stream, None)
-            self._publish(backup.model_dump_json(indent=2).encode())
+            self._publish(sealed(backup))
             whole = True
         finally:
             if not whole:
@@ -165,21 +170,23 @@ class _Taking:
         )
         began: protocol.Began | None = None
         ended: protocol.Ended | None = None
-        expected = 0
+        expected = dict[str, int]()
         sink: ArchiveSink | None = None
         with ExitStack() as sinks:
             for event in protocol.base_backup(stream, command):
                 match event:
                     case protocol.Began():
                         began = event
-                        expected = sum(tablespace.expected_bytes for tablespace in event.tablespaces)
-                        self._expected_bytes = expected
-                        self._progress.begin("back up", expected)
+                        # Of each archive, called base or by its oid; before compression, which is the most it can be.
+                        expected = {str(space.oid or "base"): space.expected_bytes for space in event.tablespaces}
+                        self._expected_bytes = sum(expected.values())
+                        self._progress.begin("back up", self._expected_bytes)
                     case protocol.Archive(name):
                         self._finish(sink)
                         keys = self._repository.keys
+                        of = name.partition(".")[0]
                         name = compression.object_name(name) + keys.suffix
-                        upload = self._upload(name, expected)
+                        upload = self._upload(name, expected.get(of, self._expected_bytes))
                         sink = sinks.enter_context(ArchiveSink(name, upload, compression.compressor(), keys))
                     case protocol.Manifest():
                         self._finish(sink)

@@ -7,20 +7,23 @@ slot moves only to where the bucket has acknowledged every byte, so a receiver c
 import os
 import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from concurrent.futures import wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
 from ops_workflows.backup.wal_follow import Following
-from ops_workflows.backup.wal_resume import Resumption
-from ops_workflows.backup.wal_shipper import WalShipper
+from ops_workflows.backup.wal_resume import Resumption, another_history
+from ops_workflows.backup.wal_shipper import WalShipper, in_background
 from ops_workflows.errors import DatabaseError, RefusedError, StorageError
 from ops_workflows.postgres import wal_stream as protocol
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.replication import ReplicationConnection
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.repository.catalogue import Repository, open_repository
-from ops_workflows.repository.wal import history_key
+from ops_workflows.repository.reach import Histories, read_listing
+from ops_workflows.repository.wal import WalListing, history_key
 from ops_workflows.settings import Settings
 
 _TAKEOVER_SECONDS = 8.0  # for the server to notice that a killed predecessor is gone
@@ -54,7 +57,7 @@ def receive_wal(settings: Settings, stop: threading.Event, progress: Progress = 
         RefusedError: Another receiver is at work.
         DatabaseError: The server cannot be had.
         StorageError: The bucket cannot. These three are raised at the first attempt only; later ones are waited for.
-        IntegrityError: The bucket holds other WAL under the same name; nothing is replaced.
+        IntegrityError: The bucket holds another cluster's WAL or history under the same name; nothing is replaced.
     """
     pause, ever_streamed = _RETRY_SECONDS, False
     while not stop.is_set():
@@ -64,6 +67,9 @@ def receive_wal(settings: Settings, stop: threading.Event, progress: Progress = 
                 receiver.run(until=None)
         except (DatabaseError, RefusedError, StorageError) as error:
             ever_streamed = ever_streamed or streamed.is_set()
+            if stop.is_set():
+                progress.say(str(error))
+                return
             if not ever_streamed:
                 raise
             pause = _RETRY_SECONDS if streamed.is_set() else min(2 * pause, _LONGEST_RETRY_SECONDS)
@@ -83,6 +89,8 @@ def catch_up(settings: Settings, seconds: float, progress: Progress = SILENT) ->
 
     Raises:
         DatabaseError: It took too long, or the server went away.
+        StorageError: The bucket cannot be had.
+        IntegrityError: The bucket holds another cluster's WAL or history under the same name; nothing is replaced.
     """
     stop = threading.Event()
     timer = threading.Timer(seconds, stop.set)
@@ -128,6 +136,9 @@ class _Receiver:
             undone.push(self.__exit__)
             system = self._connection.identify()
             self._repository: Repository = open_repository(self._settings, system.identifier)
+            # The shipper tries again by itself, and says that it does; the SDK would long be at it without a word.
+            once = self._settings.model_copy(update={"s3_attempts": 1})
+            self._shipped_to: Repository = open_repository(once, system.identifier)
             self._segment_bytes = self._ask_segment_bytes()
             self.server_end = system.flushed
             self._timeline = system.timeline
@@ -142,7 +153,7 @@ class _Receiver:
     def run(self, until: Lsn | None) -> Received:
         """Receive until `until` is safe, or until told to stop."""
         at, timeline = Resumption(
-            self._settings, self._connection, self._repository, self._segment_bytes, self._timeline, self._progress
+            self._settings, self._connection, self._segment_bytes, self._timeline, self._contents, self._progress
         ).find()
         while True:
             self._keep_history(timeline)
@@ -168,18 +179,33 @@ class _Receiver:
         text = str(value)
         return int(text[:-2]) * units[text[-2:]]
 
+    def _contents(self) -> tuple[WalListing, Histories]:
+        return self._asked(lambda: read_listing(self._repository, self._segment_bytes))
+
     def _keep_history(self, timeline: int) -> None:
-        if timeline > 1:
-            _name, content = protocol.timeline_history(self._connection, timeline)
-            with suppress(RefusedError):  # there already: a timeline's history never changes
-                key = self._repository.layout.wal + history_key(timeline)
-                self._repository.store.put(key, content, if_absent=True)
+        if timeline == 1:
+            return
+        _name, content = protocol.timeline_history(self._connection, timeline)
+        store, key = self._repository.store, self._repository.layout.wal + history_key(timeline)
+        try:
+            self._asked(lambda: store.put(key, content, if_absent=True))
+        except RefusedError:  # there already: a timeline's history never changes
+            if self._asked(lambda: store.get(key)) != content:
+                raise another_history(timeline) from None
+
+    def _asked[T](self, question: Callable[[], T]) -> T:
+        """What the bucket answers; without it we leave when told to stop."""
+        answer = in_background(question)
+        while wait([answer], _WATCH_SECONDS).not_done:
+            if self._stop.is_set():
+                raise StorageError(f"{self._repository.store} had not answered yet when the receiver had to stop.")
+        return answer.result()
 
     def _follow(self, timeline: int, start: Lsn, until: Lsn | None) -> tuple[protocol.TimelineEnded | None, Lsn]:
         stream = self._begin(start, timeline)
         self._streamed.set()
         shipper = WalShipper(
-            self._repository,
+            self._shipped_to,
             timeline=timeline,
             start=start,
             segment_bytes=self._segment_bytes,
@@ -197,10 +223,13 @@ class _Receiver:
                 stop=self._stop,
                 awake=self._awake,
             )
-            return following.until(until), shipper.flushed
+            ended = following.until(until)
+            if shipper.flushed < shipper.received:
+                self._progress.say(f"WAL from {shipper.flushed} on waits in the slot: the bucket has not taken it yet.")
+            return ended, shipper.flushed
         finally:
             self._connection.wake = None
-            shipper.close()
+            shipper.close(leave=self._stop)
 
     def _begin(self, start: Lsn, timeline: int) -> protocol.WalStream:
         deadline = time.monotonic() + _TAKEOVER_SECONDS

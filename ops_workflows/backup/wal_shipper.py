@@ -9,7 +9,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -18,13 +18,31 @@ from ops_workflows.errors import IntegrityError, RefusedError, StorageError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.progress import Progress
 from ops_workflows.repository.catalogue import Repository
-from ops_workflows.repository.wal import ALL_UNTIL, DIGEST, SUFFIX, segment_key, tail_key
+from ops_workflows.repository.wal import ALL_UNTIL, DIGEST, SUFFIX, UNKNOWN, segment_key, tail_key
 from ops_workflows.storage.codec import compress
 from ops_workflows.storage.encryption import SUFFIX as AGE
 
 _UNDER_WAY = 2  # finished segments
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
+_WATCH_SECONDS = 0.2
+
+
+def in_background[T](work: Callable[[], T]) -> Future[T]:
+    """Do something in a thread that the end of the process does not wait for, as it would for a pool's.
+
+    A bucket that has fallen silent holds up a call for a minute, and whoever is told to stop has not so long.
+    """
+    done: Future[T] = Future()
+
+    def carry_out() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+            done.set_exception(error)
+
+    threading.Thread(target=carry_out, name="bucket", daemon=True).start()
+    return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +83,12 @@ class WalShipper:
         self._progress = progress
         self._wake = wake
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="wal")
+        self._closed = False
+        self._closing = threading.Lock()  # nobody is woken up once we are closed: then `wake` may be another file
         self._sent: deque[_Sent] = deque()
         self._segment = bytearray()
         self._segment_start = start
-        self._all_until: datetime | None = None
+        self._all_until: datetime | None = None  # the newest such time, for a place in what has come in
         self._shipped = start  # everything up to here is under way or safe
         self.flushed = start
         self.received = start
@@ -106,7 +125,8 @@ class WalShipper:
             part = view[: self._segment_bytes - len(self._segment)]
             self._segment += part
             view = view[len(part) :]
-            self._all_until = None if view else all_until
+            if all_until is not None and not view:
+                self._all_until = all_until  # until the next it stays true: what comes now lies behind that place
             self.received = Lsn(self.received + len(part))
             if len(self._segment) == self._segment_bytes:
                 self._ship_segment()
@@ -133,10 +153,14 @@ class WalShipper:
             self.flushed = max(self.flushed, sent.end)
         return self.flushed > before
 
-    def close(self) -> None:
-        """Give up what is still under way; a context manager's end or the caller's `finally`."""
+    def close(self, leave: threading.Event | None = None) -> None:
+        """Try nothing again, and wait for the calls that are under way, or until `leave` is set."""
         self._stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        under_way = [sent.done for sent in self._sent]
+        while wait(under_way, _WATCH_SECONDS).not_done and not (leave is not None and leave.is_set()):
+            pass
+        with self._closing:
+            self._closed = True
 
     def _ship_segment(self) -> None:
         key = self._repository.layout.wal + segment_key(self._timeline, self._segment_start, self._segment_bytes)
@@ -148,13 +172,18 @@ class WalShipper:
         self._segment_start = self.received
 
     def _submit(self, work: Callable[[], None], end: Lsn, *, whole: bool) -> None:
-        done = self._pool.submit(work)
-        done.add_done_callback(lambda _: os.write(self._wake, b"."))
+        done = in_background(work)
+        done.add_done_callback(self._wake_up)
         self._sent.append(_Sent(end, done, whole))
         self._shipped = end
 
+    def _wake_up(self, _: Future[None]) -> None:
+        with self._closing:
+            if not self._closed:
+                os.write(self._wake, b".")
+
     def _known(self) -> dict[str, str]:
-        return {ALL_UNTIL: self._all_until.isoformat() if self._all_until else ""}
+        return {ALL_UNTIL: self._all_until.isoformat() if self._all_until else UNKNOWN}
 
     def _put(self, key: str, body: bytes, known: dict[str, str]) -> None:
         stored, key = self._prepare(body), key + self._repository.keys.suffix
@@ -209,6 +238,6 @@ class WalShipper:
                 self._stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
-                if away:
+                if away and not self._stop.is_set():
                     self._progress.say(f"The bucket takes WAL again: {key} is stored.")
                 return

@@ -1,19 +1,20 @@
 """Where continuous protection stands: what WAL is in the bucket, how far it is behind, and what can be recovered."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
-from typing import Any
+from typing import Any, Self
 
 from psycopg.rows import class_row
 
 from ops_workflows.errors import DatabaseError
 from ops_workflows.postgres.connection import connect
 from ops_workflows.postgres.lsn import Lsn
-from ops_workflows.repository.backup import utc_now
+from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import open_repository
-from ops_workflows.repository.reach import Window, reaches, read_listing, window
-from ops_workflows.repository.wal import Range, WalListing
+from ops_workflows.repository.reach import Reach, left_off, reaches, read_listing, whole_until, window
+from ops_workflows.repository.wal import Range, WalListing, path
 from ops_workflows.settings import Settings
 
 _SEGMENT = 16 * 1024 * 1024  # PostgreSQL's default, for a bucket without a backup whose server is gone
@@ -22,16 +23,15 @@ _SERVER = files(__package__).joinpath("wal_status.sql").read_text().encode()
 
 @dataclass(frozen=True, slots=True)
 class ServerSide:
-    """What the server says of its log and of the receiver's slot; the slot's fields are None where there is none."""
+    """What the server says of its clock, its log and the receiver's slot, whose fields are None where there is none."""
 
     system: str
+    now: datetime
     timeline: int
     segment_bytes: int
     server_end: str
     active: bool | None
-    restart: str | None
     kept: str | None
-    flush_lag_seconds: float | None
     sync_state: str | None
 
 
@@ -43,12 +43,14 @@ class WalStatus:
         receiver: How the receiver is, in words.
         receiving: Whether one is connected.
         ranges: WAL in the bucket without gaps.
-        gaps: What is missing between them.
+        gaps: What is missing on the way to the end of each timeline, behind the start of the oldest backup.
         window: The first and the last moment that can be recovered; None without a backup.
-        cut_off: The newest WAL, if there are backups and none of them leads to it: a new one is needed.
-        position: How far the bucket has the log of the newest timeline; None where it has none.
-        lag_bytes: How far that is behind the server; None where the server does not answer.
-        lag_seconds: For how long the oldest byte that is not in the bucket has been waiting, at most.
+        cut_off: The newest WAL, if there are backups and none of them leads to its end: a new one is needed.
+        position: How far the bucket has the log on the way to where the server is; None where it has none.
+        lag_bytes: How far that is behind the server; None where the server does not answer, or its timeline is unknown.
+        lag_seconds: The age, by the server's clock, of the newest moment of which the bucket is known to have all; 0 if
+            it has all there is. None where it is not known.
+        objective_seconds: How much that may be: OPS_RPO_OBJECTIVE_SECONDS.
     """
 
     receiver: str
@@ -60,21 +62,69 @@ class WalStatus:
     position: Lsn | None
     lag_bytes: int | None
     lag_seconds: float | None
+    objective_seconds: float
+
+    @classmethod
+    def of(
+        cls, server: ServerSide | None, receiver: str, backups: Sequence[Backup], log: WalListing, objective: float
+    ) -> Self:
+        """Judge what was found: a pure function of it.
+
+        Args:
+            server: What the server said; None if it does not answer.
+            receiver: How the receiver is, in words.
+            backups: All there are.
+            log: The WAL in the bucket, from `read_listing`.
+            objective: Seconds that the bucket may be behind.
+        """
+        ways = reaches(backups, log, log.branches)
+        reachable = window(ways)
+        moments = (reachable.since, reachable.until) if reachable else None
+        cut_off = _cut_off(log, ways)
+        position = _position(server, log)
+        lag_bytes = lag_seconds = None
+        if server is not None and position is not None:
+            lag_bytes = max(0, Lsn.parse(server.server_end) - position)
+            lag_seconds = _lag_seconds(server, position, log) if lag_bytes else 0.0
+            if not lag_bytes and moments and cut_off is None:
+                moments = (moments[0], server.now)  # there is nothing that the bucket does not have
+        oldest = min((backup.start_lsn for backup in backups), default=Lsn(0))
+        return cls(
+            receiver=receiver,
+            receiving=bool(server and server.active),
+            ranges=tuple(log.ranges()),
+            gaps=tuple(gap for gap in log.gaps() if gap.end > oldest),
+            window=moments,
+            cut_off=cut_off,
+            position=position,
+            lag_bytes=lag_bytes,
+            lag_seconds=lag_seconds,
+            objective_seconds=objective,
+        )
 
     @property
     def is_whole(self) -> bool:
         """Whether a receiver is at work and the newest WAL can be reached from a backup."""
         return self.receiving and self.cut_off is None and self.window is not None
 
+    @property
+    def keeps_objective(self) -> bool:
+        """Whether the bucket is known to be no further behind than the recovery point objective allows."""
+        return self.lag_seconds is not None and self.lag_seconds <= self.objective_seconds
+
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
         return {
+            "is_whole": self.is_whole,
             "receiving": self.receiving,
             "receiver": self.receiver,
             "position": None if self.position is None else str(self.position),
             "lag_bytes": self.lag_bytes,
             "lag_seconds": self.lag_seconds,
+            "objective_seconds": self.objective_seconds,
+            "keeps_objective": self.keeps_objective,
             "window": [moment.isoformat() for moment in self.window] if self.window else None,
+            "cut_off": _range(self.cut_off) if self.cut_off else None,
             "ranges": [_range(part) for part in self.ranges],
             "gaps": [_range(part) for part in self.gaps],
         }
@@ -94,29 +144,9 @@ def wal_status(settings: Settings) -> WalStatus:
     repository = open_repository(settings, server.system if server else None)
     backups = repository.backups()
     segment_bytes = server.segment_bytes if server else backups[-1].wal_segment_bytes if backups else _SEGMENT
-    listing, histories = read_listing(repository, segment_bytes)
-    ways = reaches(backups, listing, histories)
-    reachable = window(ways, listing)
-    moments = (reachable.since, reachable.until) if reachable else None
-    oldest = min((backup.start_lsn for backup in backups), default=Lsn(0))
-    position = _position(listing)
-    lag_bytes = lag_seconds = None
-    if server is not None and position is not None:
-        lag_bytes = max(0, Lsn.parse(server.server_end) - position)
-        lag_seconds = _lag_seconds(server, lag_bytes, listing)
-        if not lag_bytes and moments and _cut_off(listing, reachable) is None:
-            moments = (moments[0], utc_now())  # there is nothing that the bucket does not have
-    return WalStatus(
-        receiver=trouble or _receiver(settings, server),
-        receiving=bool(server and server.active),
-        ranges=tuple(listing.ranges()),
-        gaps=tuple(gap for gap in listing.gaps() if gap.end > oldest),
-        window=moments,
-        cut_off=_cut_off(listing, reachable),
-        position=position,
-        lag_bytes=lag_bytes,
-        lag_seconds=lag_seconds,
-    )
+    log, _ = read_listing(repository, segment_bytes)
+    receiver = trouble or _receiver(settings, server)
+    return WalStatus.of(server, receiver, backups, log, settings.rpo_objective_seconds)
 
 
 def _ask(settings: Settings) -> ServerSide:
@@ -131,29 +161,27 @@ def _ask(settings: Settings) -> ServerSide:
     return row
 
 
-def _cut_off(listing: WalListing, reachable: Window | None) -> Range | None:
-    ranges = listing.ranges()
-    newest = max(ranges, key=lambda part: (part.timeline, part.end), default=None)
-    if reachable is None or newest is None or newest.start <= reachable.end:
+def _cut_off(log: WalListing, ways: Sequence[Reach]) -> Range | None:
+    # Places compare on one timeline only: a bucket may have more of an old one than its standby had when it took over.
+    newest = max(log.ranges(), key=lambda part: (part.timeline, part.end), default=None)
+    furthest = max(((way.timeline, way.end) for way in ways), default=None)
+    if newest is None or furthest is None or furthest >= (newest.timeline, newest.end):
         return None
     return newest
 
 
-def _position(listing: WalListing) -> Lsn | None:
-    ranges = listing.ranges()
-    if not ranges:
-        return None
-    newest = max(part.timeline for part in ranges)
-    return max(part.end for part in ranges if part.timeline == newest)
+def _position(server: ServerSide | None, log: WalListing) -> Lsn | None:
+    if server is None:
+        newest = max(log.ranges(), key=lambda part: (part.timeline, part.end), default=None)
+        return newest.end if newest else None
+    stands = left_off(log, server.timeline, log.branches.get(server.timeline, ()))
+    return stands[1] if stands else None
 
 
-def _lag_seconds(server: ServerSide, lag_bytes: int, listing: WalListing) -> float:
-    if not lag_bytes:
-        return 0.0
-    if server.flush_lag_seconds is not None:
-        return server.flush_lag_seconds
-    stored = max((piece.stored_at for piece in listing.pieces if piece.stored_at), default=None)
-    return (utc_now() - stored) / timedelta(seconds=1) if stored else 0.0
+def _lag_seconds(server: ServerSide, position: Lsn, log: WalListing) -> float | None:
+    way = path(server.timeline, log.branches.get(server.timeline, ()))
+    until = whole_until([Range(number, Lsn(0), leaves or position) for number, leaves in way], log)
+    return max(0.0, (server.now - until) / timedelta(seconds=1)) if until else None
 
 
 def _receiver(settings: Settings, server: ServerSide | None) -> str:

@@ -7,7 +7,7 @@ from types import FrameType
 
 import typer
 
-from ops_workflows.cli import backups, dumps, mirror, retention, schema, stack, wal, workload
+from ops_workflows.cli import backups, dumps, mirror, proof, retention, schema, stack, wal, workload
 from ops_workflows.errors import OpsError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 backups.register(app)
+proof.register(app)
 stack.register(app)
 wal.register(app)
 dumps.register(app)
@@ -50,7 +51,7 @@ def main() -> None:
     """
     interruption = _Interruption()
     try:
-        app()
+        _run()
     except OpsError as error:
         print(f"ops: {error}", file=sys.stderr)
         sys.exit(1)
@@ -60,6 +61,21 @@ def main() -> None:
         print("ops: interrupted.", file=sys.stderr)
         sys.exit(128 + interruption.number)
     except BrokenPipeError:
-        # The reader of a pipe left, as `ops backups | head` does; nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)  # the reader of a pipe left, as `ops backups | head` does; nothing more can be said to it
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"ops: {where}{error.strerror or error}. Mend that, and run it again.", file=sys.stderr)
         sys.exit(1)
+
+
+def _run() -> None:
+    try:
+        app()
+    except SystemExit:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # Else the interpreter would try, and complain, once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise
+        raise

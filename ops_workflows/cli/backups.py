@@ -1,13 +1,18 @@
-"""`ops backup | backups | restore | drill`."""
+"""`ops backup | backups | restore`."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ops_workflows.backup.policy import Kind
 from ops_workflows.errors import ConfigurationError
 from ops_workflows.settings import Settings
+
+if TYPE_CHECKING:
+    from ops_workflows.repository.catalogue import Repository
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 System = Annotated[
@@ -24,7 +29,6 @@ def register(app: typer.Typer) -> None:
     app.command()(backup)
     app.command()(backups)
     app.command()(restore)
-    app.command()(drill)
 
 
 def backup(
@@ -54,25 +58,53 @@ def backup(
     )
 
 
-def settings_at(source: str | None) -> Settings:
-    """The settings, with the repository that `--from` names."""
+def settings_at(source: str | None, system: str | None = None) -> Settings:
+    """The settings, with the repository that `--from` names and the cluster that `--system` names.
+
+    Raises:
+        RefusedError: The repository knows no such cluster.
+    """
     settings = Settings.read()
-    return settings.at(source) if source else settings
+    if source is not None:
+        settings = settings.at(source)
+    if system is not None:
+        from ops_workflows.repository.catalogue import require_system
+
+        require_system(settings, system)
+        settings = settings.model_copy(update={"system": system})
+    return settings
 
 
 def backups(*, source: From = None, system: System = None, json: Json = False) -> None:
-    """List the backups, read from the bucket alone."""
-    from ops_workflows.cli.render import as_json, size, span, table, when
-    from ops_workflows.repository.catalogue import open_repository
-    from ops_workflows.repository.proofs import latest, proofs
+    """List the backups, read from the bucket alone, with the highest rung shown of each and how long ago.
 
-    repository = open_repository(settings_at(source), system)
-    found = [(backup, latest(proofs(repository, backup.id))) for backup in repository.backups()]
+    Exit code 1 if there is one whose record cannot be read.
+    """
+    from ops_workflows.cli.render import as_json, size, span, table, when
+    from ops_workflows.proof.standing import standing
+    from ops_workflows.repository.backup import utc_now
+    from ops_workflows.repository.catalogue import open_repository, unusable
+    from ops_workflows.repository.proofs import newest
+
+    settings = settings_at(source, system)
+    repository = open_repository(settings)
+    known = repository.catalogue()
+    found, lost = known.readable, unusable(known)
+    shown, now = newest(repository, (backup.id for backup in found)), utc_now()
+    stands = {backup.id: standing(shown[backup.id], now, settings.proof_days) for backup in found}
     if json:
-        as_json([backup.model_dump(mode="json") | {"proofs": list(shown.values())} for backup, shown in found])
-        return
+        as_json(
+            [
+                backup.model_dump(mode="json")
+                | {"proofs": list(shown[backup.id].values()), "rungs": stands[backup.id].states}
+                | {"unusable": lost.get(backup.id)}
+                for backup in found
+            ]
+            + [{"id": each, "unusable": why} for each, why in known.damaged.items()]
+        )
+        raise typer.Exit(1 if known.damaged else 0)
     table(
-        ("backup", "builds on", "finished (UTC)", "took", "database", "stored", "shown"),
+        ("backup", "builds on", "finished (UTC)", "took", "database", "stored", "shown", "age"),
         [
             (
                 backup.id,
@@ -81,18 +113,30 @@ def backups(*, source: From = None, system: System = None, json: Json = False) -
                 span(backup.seconds),
                 size(backup.database_bytes),
                 size(backup.stored_bytes),
-                ", ".join(f"{what} {'✓' if proof.passed else '✗'}" for what, proof in shown.items()) or "not run",
+                stands[backup.id].said if backup.id not in lost else "cannot be used",
+                stands[backup.id].age if backup.id not in lost else "",
             )
-            for backup, shown in found
-        ],
+            for backup in found
+        ]
+        + [(each, "", "", "", "", "", "damaged", "") for each in known.damaged],
         right=("took", "database", "stored"),
     )
+    say(lost.values())
+    raise typer.Exit(1 if known.damaged else 0)
+
+
+def say(sentences: Iterable[str]) -> None:
+    """Print sentences on standard error, a line each."""
+    from ops_workflows.cli.render import err
+
+    for sentence in sentences:
+        err.print(sentence, highlight=False, soft_wrap=True)
 
 
 def restore(
     *,
     target_dir: Annotated[
-        Path | None, typer.Option(help="The new data directory: empty, or not there yet.", show_default=False)
+        str | None, typer.Option(metavar="DIR", help="The new data directory: empty, or not there yet.")
     ] = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Replace OPS_PRIMARY_DATA_DIR, which is moved aside and kept.")
@@ -126,33 +170,40 @@ def restore(
     json: Json = False,
 ) -> None:
     """Restore the database into an empty folder, as it was at a moment, and see that it answers."""
-    from ops_workflows.cli.in_place import replace
+    from ops_workflows.cli.in_place import replace as replace_in_place
     from ops_workflows.cli.render import as_json, err, facts, progress, span
     from ops_workflows.repository.catalogue import open_repository
     from ops_workflows.restore import run
     from ops_workflows.restore.moment import BackupEnd, Latest, parse_moment
     from ops_workflows.restore.route import find_route
 
+    _require_words({"--target-dir": target_dir, "--to": to, "--backup": backup, "--from": source, "--system": system})
     settings = settings_at(source)
     if in_place:
-        replace(settings, to or "latest", backup, confirm, system)
+        _say_what_is_passed_over(open_repository(settings, system), backup)
+        replace_in_place(settings, to or "latest", backup, confirm, system)
         return
     if target_dir is None:
         raise ConfigurationError("Say where to restore to, --target-dir DIR, or --in-place.")
+    target = Path(target_dir).absolute()
+    if target == target.parent:
+        raise ConfigurationError(f"--target-dir {target_dir} has no name, and no room beside it: name a folder in it.")
     moment = parse_moment(to) if to else Latest() if backup is None and start else BackupEnd()
     if not start and not isinstance(moment, BackupEnd):
         raise ConfigurationError("--no-start restores a backup's own files; to recover --to a moment it has to start.")
     repository = open_repository(settings, system)
+    _say_what_is_passed_over(repository, backup)
     route, listing = find_route(repository, moment, backup)
-    plan = run.plan(route, target_dir, _mapping(tablespace or []), repository.chain(route.backup))
+    plan = run.plan(route, target, _mapping(tablespace or []), repository.chain(route.backup))
+    plan = replace(plan, starts=start)
     if not json:
         err.print("\n".join(plan.describe()), highlight=False, soft_wrap=True)
-    reached = ""
+    reached, beside = "", None
     keep = keep_running or stay
     with progress(quiet=json) as bars:
         if start:
             with run.recovered(settings, repository, plan, listing, bars, keep=keep, stay=stay) as (restored, server):
-                reached = server.dsn("postgres", restored.backup.superuser)
+                reached, beside = server.dsn("postgres", restored.backup.superuser), server.log_file.parent
         else:
             restored = run.restore(settings, repository, plan, bars)
     if json:
@@ -169,7 +220,25 @@ def restore(
     facts({name: span(seconds) for name, seconds in restored.seconds.items()})
     if keep:
         facts({"running": f'psql "{reached}"'})
+    if beside:
+        use = "which it needs while it runs" if keep else "which you may remove"
+        facts({"beside it": f"{beside}, with the log and the settings of its server, {use}."})
     facts({"restored": f"{restored.directory}, verified{' and started' if start else ', not started yet'}."})
+
+
+def _say_what_is_passed_over(repository: "Repository", backup: str | None) -> None:
+    """Say which backups cannot be used, where the choice is left to us."""
+    from ops_workflows.repository.catalogue import unusable
+
+    if backup in {None, "latest"}:
+        say(unusable(repository.catalogue()).values())
+
+
+def _require_words(given: dict[str, str | None]) -> None:
+    """Refuse options that are there and empty, as `--backup "$ID"` is where ID was never set."""
+    for option, value in given.items():
+        if value == "":
+            raise ConfigurationError(f"{option} is empty: give it a value (is a variable not set?), or leave it out.")
 
 
 def _mapping(given: list[str]) -> dict[int, Path]:
@@ -180,26 +249,3 @@ def _mapping(given: list[str]) -> dict[int, Path]:
             raise ConfigurationError(f"--tablespace {entry} cannot be read: write OID=DIR, such as 16385=/srv/fast.")
         mapping[int(oid)] = Path(folder)
     return mapping
-
-
-def drill(
-    *,
-    backup: Annotated[str, typer.Option(help="A backup's id from `ops backups`, or `latest`.")] = "latest",
-    source: From = None,
-    json: Json = False,
-) -> None:
-    """Restore a backup into a scratch server on a clock: RTO and RPO, held against the objectives."""
-    from ops_workflows.cli.render import as_json, facts, progress, span
-    from ops_workflows.proof.drill import drill as carry_out
-
-    settings = settings_at(source)
-    with progress(quiet=json) as bars:
-        done = carry_out(settings, backup, bars)
-    held = done.objectives(settings)
-    passed = all(objective.passed for objective in held.values())
-    if json:
-        as_json(done.figures() | {"passed": passed})
-    else:
-        facts({"backup": done.backup.id} | {phase: span(seconds) for phase, seconds in done.seconds.items()})
-        facts({name.upper(): f"{'✓' if kept.passed else '✗'} {kept.finding}" for name, kept in held.items()})
-    raise typer.Exit(0 if passed else 1)

@@ -4,11 +4,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops_workflows.cli.backups import Json, System
+from ops_workflows.cli.backups import Json, System, say, settings_at
+from ops_workflows.errors import ConfigurationError
 from ops_workflows.settings import Settings
 
 if TYPE_CHECKING:
     from ops_workflows.repository.dump import Dump
+
+_Repository = Annotated[
+    str | None, typer.Option(metavar="URL", help="Another repository: file:///FOLDER or s3://BUCKET/PREFIX.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,18 +51,26 @@ def dump(
     )
 
 
-def dumps(*, system: System = None, json: Json = False) -> None:
-    """List the logical dumps, read from the bucket alone."""
+def dumps(*, repository: _Repository = None, system: System = None, json: Json = False) -> None:
+    """List the logical dumps, read from the bucket alone; exit code 1 if the record of one cannot be read."""
     from ops_workflows.cli.render import as_json, size, span, table, when
     from ops_workflows.repository.catalogue import open_repository
     from ops_workflows.repository.dumps import Dumps
-    from ops_workflows.repository.proofs import latest, proofs
+    from ops_workflows.repository.proofs import newest
 
-    repository = open_repository(Settings.read(), system)
-    found = [(taken, latest(proofs(repository, taken.id))) for taken in Dumps(repository).all()]
+    opened = open_repository(settings_at(repository, system))
+    known = Dumps(opened).catalogue()
+    taken_so_far, damaged = known.readable, known.damaged
+    shown = newest(opened, (taken.id for taken in taken_so_far))
     if json:
-        as_json([taken.model_dump(mode="json") | {"proofs": list(shown.values())} for taken, shown in found])
-        return
+        as_json(
+            [
+                taken.model_dump(mode="json") | {"proofs": list(shown[taken.id].values()), "unusable": None}
+                for taken in taken_so_far
+            ]
+            + [{"id": each, "unusable": why} for each, why in damaged.items()]
+        )
+        raise typer.Exit(1 if damaged else 0)
     table(
         ("dump", "finished (UTC)", "took", "databases", "tables", "rows", "stored", "shown"),
         [
@@ -69,47 +82,79 @@ def dumps(*, system: System = None, json: Json = False) -> None:
                 f"{taken.tables:,}",
                 f"{taken.rows:,}",
                 size(taken.stored_bytes),
-                ", ".join(f"{what} {'✓' if proof.passed else '✗'}" for what, proof in shown.items()) or "not run",
+                ", ".join(f"{what} {'✓' if proof.passed else '✗'}" for what, proof in shown[taken.id].items())
+                or "not run",
             )
-            for taken, shown in found
-        ],
+            for taken in taken_so_far
+        ]
+        + [(each, "", "", "", "", "", "", "damaged") for each in damaged],
         right=("took", "tables", "rows", "stored"),
     )
+    say(damaged.values())
+    raise typer.Exit(1 if damaged else 0)
 
 
 def restore_table(
     *,
     wanted: Annotated[str, typer.Argument(metavar="SCHEMA.TABLE", help="The table to bring back.")],
-    dump: Annotated[str, typer.Option("--from", help="A dump's id from `ops dumps`, or `latest`.")] = "latest",
+    dump: Annotated[
+        str | None, typer.Option("--from", help="A dump's id from `ops dumps`, or `latest`, which is the default.")
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Not from a dump, but as it was at a moment: a time with its zone, an LSN, name:RESTORE_POINT, latest."
+        ),
+    ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--as", metavar="SCHEMA.TABLE", help="Its new name. Default: TABLE_restored_<time of the dump>."),
+        typer.Option(
+            "--as", metavar="SCHEMA.TABLE", help="Its new name. Default: TABLE_restored_<time of the dump or moment>."
+        ),
     ] = None,
     database: Annotated[str | None, typer.Option(help="Its database. Default: that of OPS_OWNER_DSN.")] = None,
+    repository: _Repository = None,
     system: System = None,
     json: Json = False,
 ) -> None:
-    """Bring one table back beside the living one, never over it; its rows are proved to be those that were dumped."""
-    from ops_workflows.cli.render import as_json, err, facts, progress
+    """Bring one table back beside the living one, never over it; its rows are proved to be those that were there."""
+    from ops_workflows.cli.render import as_json, facts, progress
     from ops_workflows.repository.catalogue import open_repository
+    from ops_workflows.repository.dump import Dump
     from ops_workflows.repository.dumps import Dumps
-    from ops_workflows.restore.table import restore_table as bring_back
+    from ops_workflows.restore import table
+    from ops_workflows.restore.moment import parse_moment
 
-    settings = Settings.read()
+    if dump is not None and to is not None:
+        raise ConfigurationError("--from names a dump and --to a moment: give one of them.")
+    moment = None if to is None else parse_moment(to)
+    settings = settings_at(repository, system)
+    opened = open_repository(settings)
     with progress(quiet=json) as bars:
-        done = bring_back(
-            settings,
-            Dumps(open_repository(settings, system)),
-            wanted,
-            dump_id=dump,
-            database=database,
-            target=target,
-            progress=bars,
-        )
+        if moment is None:
+            done = table.restore_table(
+                settings,
+                Dumps(opened),
+                wanted,
+                dump_id=dump or "latest",
+                database=database,
+                target=target,
+                progress=bars,
+            )
+        else:
+            done = table.recover_table(
+                settings, opened, wanted, moment, database=database, target=target, progress=bars
+            )
+    origin = done.origin
+    if isinstance(origin, Dump):
+        source, words = {"dump_id": origin.id}, f"in dump {origin.id}"
+    else:
+        source = {"backup_id": origin.backup.id, "moment": str(origin.moment)}
+        words = f"at {origin.moment}"
     if json:
         as_json(
             {
-                "dump_id": done.dump.id,
+                **source,
                 "database": done.database,
                 "table": done.copied.table,
                 "rows": done.copied.rows,
@@ -117,12 +162,11 @@ def restore_table(
             }
         )
         return
-    for constraint in done.copied.left_out:
-        err.print(f"Left out: {constraint}", highlight=False, soft_wrap=True)
+    say(f"Left out: {constraint}" for constraint in done.copied.left_out)
     facts(
         {
             "table": f"{done.copied.table} in database {done.database}",
-            "rows": f"{done.copied.rows:,}, as they were in dump {done.dump.id}",
+            "rows": f"{done.copied.rows:,}, as they were {words}",
         }
     )
 

@@ -22,7 +22,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from ops_workflows.progress import BYTES, SILENT, Progress
+from ops_workflows.progress import BYTES, Progress, Silent
 
 _PIPED_WIDTH = 200  # a pipe or a file has no edge to wrap at; 80 columns, rich's assumption, would break every id
 out = Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH)
@@ -76,11 +76,19 @@ class Bars:
         self._display.console.print(sentence, highlight=False, soft_wrap=True)
 
 
+class Sentences(Silent):
+    """Progress for whoever reads JSON on standard output: nothing but what deserves a sentence, on standard error."""
+
+    def say(self, sentence: str) -> None:
+        """A line."""
+        err.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress]:
-    """Bars for the length of a `with`; nothing for whoever wants JSON only."""
+    """Bars for the length of a `with`; sentences alone for whoever wants JSON."""
     if quiet:
-        yield SILENT
+        yield Sentences()
         return
     columns = (
         SpinnerColumn(finished_text="✓"),

@@ -70,7 +70,7 @@ def pin(
     from ops_workflows.repository.catalogue import open_repository
     from ops_workflows.repository.pins import pin as set_pin
 
-    made = set_pin(open_repository(settings_at(source), system), backup, reason)
+    made = set_pin(open_repository(settings_at(source, system)), backup, reason)
     print(f"Backup {made.backup_id} is pinned: it stays until `ops unpin {made.backup_id}`.")
 
 
@@ -79,7 +79,7 @@ def unpin(backup: Id, *, source: From = None, system: System = None) -> None:
     from ops_workflows.repository.catalogue import open_repository
     from ops_workflows.repository.pins import unpin as remove_pin
 
-    found = remove_pin(open_repository(settings_at(source), system), backup)
+    found = remove_pin(open_repository(settings_at(source, system)), backup)
     print(f"Backup {found} is left to the policy again." if found else f"Backup {backup} was not pinned.")
 
 

@@ -60,9 +60,11 @@ def doctor(*, json: Json = False) -> None:
 def dev(
     *,
     rate: Annotated[float, typer.Option(help="Statements of traffic per second; 0 for none.")] = 20,
-    port: Annotated[int, typer.Option(help="Of the Dagster UI; another is taken if it is in use.")] = 3000,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Of the Dagster UI; another is taken if it is in use.")
+    ] = 3000,
 ) -> None:
-    """Run the stack, traffic, Dagster's webserver and its daemon until Ctrl-C."""
+    """Run the stack, traffic, Dagster's webserver and its daemon until Ctrl-C; a stack that ran before runs on."""
     from ops_workflows.local.dev import dev as run
 
     run(Path.cwd(), rate=rate, port=port, report=_say)

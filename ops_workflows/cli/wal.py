@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -51,7 +52,10 @@ def catch_up(
 
 
 def status(*, json: Json = False) -> None:
-    """Say how far the bucket is behind, what can be recovered, and what is missing; exit code 1 if something is."""
+    """Say how far the bucket is behind, what can be recovered, and what is missing.
+
+    The exit code is 1 if something is missing, or the bucket is further behind than OPS_RPO_OBJECTIVE_SECONDS.
+    """
     from ops_workflows.backup.wal_status import wal_status
     from ops_workflows.cli.render import as_json, facts, size, span, table, when
 
@@ -71,9 +75,9 @@ def status(*, json: Json = False) -> None:
         facts(
             {
                 "receiver": found.receiver,
-                "lag": "unknown"
-                if found.lag_bytes is None
-                else f"{size(found.lag_bytes)}, {span(found.lag_seconds or 0)}",
+                "lag": f"{_or_unknown(found.lag_bytes, size)}, {_or_unknown(found.lag_seconds, span)}",
+                "objective": f"{'kept' if found.keeps_objective else 'not kept'}: at most "
+                f"{span(found.objective_seconds)} behind, OPS_RPO_OBJECTIVE_SECONDS",
                 "window": f"{when(window[0])} to {when(window[1])} UTC" if window else "none: there is no backup",
                 "cut off": f"from {cut_off.start} on timeline {cut_off.timeline}: take a base backup"
                 if cut_off
@@ -82,4 +86,8 @@ def status(*, json: Json = False) -> None:
                 or "none",
             }
         )
-    raise typer.Exit(0 if found.is_whole else 1)
+    raise typer.Exit(0 if found.is_whole and found.keeps_objective else 1)
+
+
+def _or_unknown[Number: (int, float)](number: Number | None, shown: Callable[[Number], str]) -> str:
+    return "unknown" if number is None else shown(number)

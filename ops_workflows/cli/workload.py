@@ -2,10 +2,12 @@
 
 import signal
 import threading
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops_workflows.errors import ConfigurationError
 from ops_workflows.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,20 +23,35 @@ def register(app: typer.Typer) -> None:
 def seed(
     *,
     rows: Annotated[int, typer.Option(min=1, help="Rows of query_log; the other tables follow from it.")] = 200_000,
-    seed: Annotated[int, typer.Option(help="Which workload: the same number gives the same rows.")] = 1,
+    seed: Annotated[int, typer.Option(help="Which workload: equal --seed, --rows and --base give equal rows.")] = 1,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Where its sixty days end, a time with its zone. Default: the present hour."),
+    ] = None,
 ) -> None:
     """Load generated data with realistic distributions."""
     from ops_workflows.cli.render import facts, rows_bar, span
     from ops_workflows.local.seed import seed as load
 
+    until = _moment(base)
     with rows_bar("seed") as bar:
-        done = load(Settings.read().require("owner_dsn"), rows=rows, seed=seed, progress=bar)
+        done = load(Settings.read().require("owner_dsn"), rows=rows, seed=seed, progress=bar, base=until)
     facts(
         {
             "rows": ", ".join(f"{table} {count:,}" for table, count in done.rows.items()),
+            "base": f"{done.base:%Y-%m-%dT%H:%M:%S%z}",
             "took": f"{span(done.seconds)}; query_log at {done.query_log_rows_per_second:,.0f} rows/s",
         }
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"--base {text!r} is no time: write one such as 2026-01-31T02:00:00Z.") from None
 
 
 def traffic(

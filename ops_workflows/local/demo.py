@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops_workflows.backup.wal_status import WalStatus, wal_status
 from ops_workflows.local.dagster_processes import run_job
 from ops_workflows.local.prepare import prepare
-from ops_workflows.local.stack import down
+from ops_workflows.local.stack import left_as_found
 from ops_workflows.local.traffic import traffic
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import open_repository
-from ops_workflows.repository.proofs import Proof, latest, proofs
+from ops_workflows.repository.proofs import Proof, newest
 from ops_workflows.settings import Settings
 
 _TRAFFIC_SECONDS = 4.0
@@ -29,12 +30,14 @@ class Shown:
 
 
 def demo(folder: Path, *, rows: int, keep: bool, report: Callable[[str], None]) -> Shown:
-    """Stack, schema, data, `nightly_backup` and `restore_drill` through Dagster; then down, unless it is to be kept.
+    """Stack, schema, data, `nightly_backup` and `restore_drill` through Dagster.
+
+    Then the stack goes down, unless it is to be kept or ran before.
 
     Raises:
         OpsError: A step failed.
     """
-    try:
+    with nullcontext() if keep else left_as_found(folder, report):
         settings = prepare(folder, rows=rows, report=report)
         sent = traffic(settings, rate=50, seconds=_TRAFFIC_SECONDS)
         report(f"Sent {sent.reads + sent.writes:,} statements and {sent.heartbeats} heartbeats.")
@@ -44,13 +47,10 @@ def demo(folder: Path, *, rows: int, keep: bool, report: Callable[[str], None]) 
             log = run_job(folder, job, _JOB_SECONDS)
             report(f"  done in {time.monotonic() - began:.1f} s; its log is {log.relative_to(folder)}")
         return _found(settings)
-    finally:
-        if not keep:
-            down(folder, report)
 
 
 def _found(settings: Settings) -> Shown:
     # From the bucket, as anybody would find it: Dagster's own memory is only a mirror of it.
     repository = open_repository(settings)
     backup = repository.find("latest")
-    return Shown(backup, latest(proofs(repository, backup.id)), wal_status(settings))
+    return Shown(backup, newest(repository, [backup.id])[backup.id], wal_status(settings))

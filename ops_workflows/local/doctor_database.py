@@ -7,6 +7,7 @@ from pathlib import Path
 
 from psycopg.rows import class_row
 
+from ops_workflows.backup.preflight import dumps_only
 from ops_workflows.errors import ConfigurationError, DatabaseError
 from ops_workflows.local.findings import Finding, error, failed, ok, warning
 from ops_workflows.local.layout import nearest_existing
@@ -56,8 +57,14 @@ def look_at_database(settings: Settings) -> Iterator[Finding]:
         except (DatabaseError, ConfigurationError) as reason:
             yield failed(name, reason)
             continue
-        if facts is not None:
-            yield from _judge(facts, settings)
+        if facts is None:
+            continue
+        yield from _judge(facts, settings)
+        if only := dumps_only(settings):
+            do = "run `ops dump` as often as the application can bear to lose what came since"
+            yield warning("base backups", only, do)
+        else:
+            yield from _judge_replication(facts)
             yield _replication(dsn.get_secret_value(), settings)
 
 
@@ -71,14 +78,20 @@ def _judge(facts: Facts, settings: Settings) -> Iterator[Finding]:
     if room < facts.bytes:
         what = f"{settings.scratch} has room for {room / 1e9:.1f} GB, the database has {facts.bytes / 1e9:.1f} GB"
         yield warning("room for restores", what, "set OPS_SCRATCH_DIR to a folder with more room")
+    if not facts.may_read:
+        do = "run GRANT pg_read_all_data TO …, as roles.sql does"
+        yield error("reading", "the role for backups cannot read every table, so restores cannot be compared", do)
+    if facts.checksums == "off":
+        do = "stop the server and run pg_checksums --enable"
+        yield warning("data checksums", "are off, so damage on disk goes into backups unnoticed", do)
+
+
+def _judge_replication(facts: Facts) -> Iterator[Finding]:
     if facts.wal_level == "minimal":
         do = "ALTER SYSTEM SET wal_level = 'replica', then restart the server"
         yield error("wal_level", "is minimal, with which no base backup can be taken", do)
     if not facts.may_replicate:
         yield error("REPLICATION", "the role for backups lacks it", "run ALTER ROLE … REPLICATION, as roles.sql does")
-    if not facts.may_read:
-        do = "run GRANT pg_read_all_data TO …, as roles.sql does"
-        yield error("reading", "the role for backups cannot read every table, so restores cannot be compared", do)
     if facts.senders >= facts.max_senders:
         what = f"all {facts.max_senders} WAL senders are taken"
         yield error("WAL senders", what, "raise max_wal_senders, or end a connection in pg_stat_replication")
@@ -90,9 +103,6 @@ def _judge(facts: Facts, settings: Settings) -> Iterator[Finding]:
     if facts.slot_keeps == "-1":
         what = "is not set: while nobody takes the WAL from a slot, it fills the server's disk"
         yield warning("max_slot_wal_keep_size", what, "set it to less than the disk has room for, such as '10GB'")
-    if facts.checksums == "off":
-        do = "stop the server and run pg_checksums --enable"
-        yield warning("data checksums", "are off, so damage on disk goes into backups unnoticed", do)
 
 
 def _replication(dsn: str, settings: Settings) -> Finding:

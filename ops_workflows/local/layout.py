@@ -56,6 +56,11 @@ class Layout:
         """Where restores that nobody keeps are made: a place that the servers' account can reach."""
         return self.data.resolve() / "scratch"
 
+    @property
+    def dagster(self) -> Path:
+        """What Dagster keeps in files, as dagster.yaml says: what its runs printed, and their outputs; ours alone."""
+        return self.home / "dagster"
+
     def service(self, name: str) -> Path:
         """The folder of one service, without symbolic links."""
         return self.data.resolve() / name
@@ -106,7 +111,7 @@ class Layout:
 
     def prepare(self, account: Account | None, services: tuple[str, ...]) -> None:
         """Make the folders, those of the services owned by `account`."""
-        for private in (self.secrets, self.home / "logs"):
+        for private in (self.secrets, self.home / "logs", self.dagster):
             private.mkdir(exist_ok=True)
             private.chmod(0o700)
         if account and not self.data.exists() and not can_reach(self.home, account):
@@ -126,12 +131,12 @@ class Layout:
                 os.chown(folder, account.uid, account.gid)
 
     def delete(self) -> None:
-        """Remove all data, secrets and logs; the services have been stopped."""
+        """Remove all data, secrets and logs, those of Dagster's runs too; the services have been stopped."""
         if not self.is_foreign() and self.data.exists():
             shutil.rmtree(self.data.resolve())
         if self.data.is_symlink():
             self.data.unlink()
-        for folder in (self.secrets, self.home / "logs"):
+        for folder in (self.secrets, self.home / "logs", self.dagster):
             if folder.exists():
                 shutil.rmtree(folder)
         self.state_file.unlink(missing_ok=True)

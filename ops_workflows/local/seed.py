@@ -15,6 +15,7 @@ from ops_workflows.postgres.connection import Connection, connect
 
 _LINES_AT_ONCE = 6000  # about one megabyte of query_log
 _LONGEST_SECONDS = 6 * 3600
+_YEARS = range(1970, 3000)
 
 type Progress = Callable[[int, int], None]
 
@@ -47,7 +48,7 @@ def seed(
         base: Where the sixty days end. Default: the beginning of this hour.
 
     Raises:
-        ConfigurationError: `rows` is not positive, or `base` has no time zone.
+        ConfigurationError: `rows` is not positive, or `base` has no time zone or lies ages away.
         RefusedError: The tables are not there, or this seed was loaded before.
         DatabaseError: PostgreSQL is unreachable or refuses the rows.
     """
@@ -56,6 +57,8 @@ def seed(
         raise ConfigurationError(f"Cannot load {rows} rows: ask for at least one.")
     if base.tzinfo is None:
         raise ConfigurationError(f"The base {base} has no time zone: give one, such as UTC.")
+    if base.year not in _YEARS:
+        raise ConfigurationError(f"The base {base} is not between {_YEARS[0]} and {_YEARS[-1]}: take one that is.")
     workload = Workload(seed, rows, base.astimezone(UTC))
     began = time.monotonic()
     with connect(dsn, statement_seconds=_LONGEST_SECONDS, application_name="ops seed") as connection:

@@ -4,8 +4,9 @@
 left to do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,6 +119,23 @@ def status(folder: Path) -> tuple[Service, ...]:
     """The services of the stack in `folder`; none if `up` has never been called there."""
     layout = Layout(folder.resolve())
     return _services(layout) if layout.state_file.exists() else ()
+
+
+@contextmanager
+def left_as_found(folder: Path, report: Report) -> Iterator[None]:
+    """A stack that is brought up within a `with` is down after it; one that ran before runs on.
+
+    Raises:
+        OpsError: A process cannot be ended.
+    """
+    ran = any(service.pids for service in status(folder))
+    try:
+        yield
+    finally:
+        if ran:
+            report("The stack ran before, and is left running. Its end: ops down")
+        else:
+            down(folder, report)
 
 
 def _stop_all(layout: Layout, report: Report) -> None:

@@ -45,12 +45,12 @@ def traffic(
         report: Hears once a second how things stand.
 
     Raises:
-        ConfigurationError: A DSN is not set, or `rate` or `seconds` is not positive.
+        ConfigurationError: A DSN is not set, or `rate` or `seconds` is not positive and finite.
         RefusedError: The schema is not there.
         DatabaseError: PostgreSQL is unreachable at the start.
     """
-    if rate <= 0 or (seconds is not None and seconds <= 0):
-        raise ConfigurationError("Traffic needs a rate and a length above zero.")
+    if not 0 < rate < math.inf or (seconds is not None and not 0 < seconds < math.inf):  # neither may be NaN, either
+        raise ConfigurationError("Traffic needs a rate and a length that are numbers above zero.")
     timeout = settings.connect_timeout_seconds
     owner, upkeep = settings.require("owner_dsn"), settings.require("upkeep_dsn")
     # Whoever starts traffic wants to hear at once that it cannot work, rather than to see errors being counted.

@@ -1,31 +1,34 @@
--- Every object of a database that a restore must bring back: what it is called, and its full definition.
+-- Every object of a database that a restore must bring back: what it is called, its full definition, and the ids of the
+-- transactions that wrote, or are about to delete, the catalog rows which that is made from.
 -- Run with an empty search_path, so that each name inside a definition is qualified.
 WITH spaces AS (
-    SELECT oid, nspname
+    SELECT oid, nspname, concat_ws(' ', xmin, xmax) AS writers
     FROM pg_namespace
     WHERE nspname !~ '^pg_(toast|temp|catalog)' AND nspname <> 'information_schema'
 ),
 
 relations AS (
     SELECT c.oid, c.relkind, c.relpersistence, c.relacl, c.relowner, c.relispartition, c.relpartbound, c.relrowsecurity,
-        format('%I.%I', s.nspname, c.relname) AS name
+        format('%I.%I', s.nspname, c.relname) AS name, concat_ws(' ', s.writers, c.xmin, c.xmax) AS writers
     FROM pg_class AS c
     JOIN spaces AS s ON s.oid = c.relnamespace
     WHERE c.relpersistence <> 't'
 )
 
-SELECT 'extension ' || extname AS identity, extversion AS definition
+SELECT 'extension ' || extname AS identity, extversion AS definition, concat_ws(' ', xmin, xmax) AS writers
 FROM pg_extension
 
 UNION ALL
-SELECT 'schema ' || s.nspname, concat_ws(' ', pg_get_userbyid(n.nspowner), n.nspacl)
+SELECT 'schema ' || s.nspname, concat_ws(' ', pg_get_userbyid(n.nspowner), n.nspacl), s.writers
 FROM spaces AS s
 JOIN pg_namespace AS n ON n.oid = s.oid
 
 UNION ALL
 SELECT format('type %I.%I', s.nspname, t.typname),
     concat_ws(' ', t.typtype, format_type(t.typbasetype, t.typtypmod), t.typnotnull, t.typdefault,
-        (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder) FROM pg_enum AS e WHERE e.enumtypid = t.oid))
+        (SELECT string_agg(quote_literal(e.enumlabel), ',' ORDER BY e.enumsortorder) FROM pg_enum AS e WHERE e.enumtypid = t.oid)),
+    concat_ws(' ', s.writers, t.xmin, t.xmax,
+        (SELECT string_agg(concat_ws(' ', e.xmin, e.xmax), ' ') FROM pg_enum AS e WHERE e.enumtypid = t.oid))
 FROM pg_type AS t
 JOIN spaces AS s ON s.oid = t.typnamespace
 WHERE t.typtype IN ('e', 'd', 'r')
@@ -36,43 +39,51 @@ SELECT format('relation %s', r.name),
         CASE WHEN r.relkind = 'p' THEN pg_get_partkeydef(r.oid) END,
         CASE WHEN r.relispartition THEN pg_get_expr(r.relpartbound, r.oid) END,
         CASE WHEN r.relkind IN ('v', 'm') THEN pg_get_viewdef(r.oid) END,
-        CASE WHEN r.relkind = 'S' THEN (SELECT q::text FROM pg_sequence AS q WHERE q.seqrelid = r.oid) END)
+        CASE WHEN r.relkind = 'S' THEN (SELECT q::text FROM pg_sequence AS q WHERE q.seqrelid = r.oid) END),
+    concat_ws(' ', r.writers,
+        (SELECT string_agg(concat_ws(' ', w.xmin, w.xmax), ' ') FROM pg_rewrite AS w WHERE w.ev_class = r.oid),
+        (SELECT concat_ws(' ', q.xmin, q.xmax) FROM pg_sequence AS q WHERE q.seqrelid = r.oid))
 FROM relations AS r
 WHERE r.relkind NOT IN ('i', 'I')
 
 UNION ALL
 SELECT format('column %s.%I', r.name, a.attname),
     concat_ws(' ', a.attnum, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
-        a.attcollation, pg_get_expr(d.adbin, d.adrelid))
+        a.attcollation, pg_get_expr(d.adbin, d.adrelid)),
+    concat_ws(' ', r.writers, a.xmin, a.xmax, d.xmin, d.xmax)
 FROM relations AS r
 JOIN pg_attribute AS a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
 LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE r.relkind IN ('r', 'p', 'f', 'c')
 
 UNION ALL
-SELECT format('constraint %I on %s', k.conname, r.name), pg_get_constraintdef(k.oid)
+SELECT format('constraint %I on %s', k.conname, r.name), pg_get_constraintdef(k.oid), concat_ws(' ', r.writers, k.xmin, k.xmax)
 FROM pg_constraint AS k
 JOIN relations AS r ON r.oid = k.conrelid
 
 UNION ALL
-SELECT format('index %s', r.name), concat_ws(' ', pg_get_indexdef(r.oid), i.indisvalid, i.indisready)
+SELECT format('index %s', r.name), concat_ws(' ', pg_get_indexdef(r.oid), i.indisvalid, i.indisready),
+    concat_ws(' ', r.writers, i.xmin, i.xmax)
 FROM relations AS r
 JOIN pg_index AS i ON i.indexrelid = r.oid
 
 UNION ALL
-SELECT format('trigger %I on %s', g.tgname, r.name), concat_ws(' ', pg_get_triggerdef(g.oid), g.tgenabled)
+SELECT format('trigger %I on %s', g.tgname, r.name), concat_ws(' ', pg_get_triggerdef(g.oid), g.tgenabled),
+    concat_ws(' ', r.writers, g.xmin, g.xmax)
 FROM pg_trigger AS g
 JOIN relations AS r ON r.oid = g.tgrelid
 WHERE NOT g.tgisinternal
 
 UNION ALL
 SELECT format('policy %I on %s', p.polname, r.name),
-    concat_ws(' ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+    concat_ws(' ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)),
+    concat_ws(' ', r.writers, p.xmin, p.xmax)
 FROM pg_policy AS p
 JOIN relations AS r ON r.oid = p.polrelid
 
 UNION ALL
 SELECT format('function %I.%I(%s)', s.nspname, f.proname, pg_get_function_identity_arguments(f.oid)),
-    CASE WHEN f.prokind IN ('f', 'p') THEN pg_get_functiondef(f.oid) ELSE f.prokind::text END
+    CASE WHEN f.prokind IN ('f', 'p') THEN pg_get_functiondef(f.oid) ELSE f.prokind::text END,
+    concat_ws(' ', s.writers, f.xmin, f.xmax)
 FROM pg_proc AS f
 JOIN spaces AS s ON s.oid = f.pronamespace

@@ -101,7 +101,8 @@ def run(
         folder: Its working folder, by which it is found (see `processes`) if we are killed while it runs.
 
     Raises:
-        DatabaseError: It failed or took too long; the text has the last lines of its standard error.
+        DatabaseError: It failed or took too long; the text has the last lines of its standard error, or of its output
+            if it wrote nothing there.
     """
     # A home that the account cannot look into makes libpq fail over certificates that are not even there.
     env = environment(LC_ALL="C.UTF-8", **({"HOME": "/"} if account else {}))
@@ -114,7 +115,8 @@ def run(
         except subprocess.TimeoutExpired:
             raise DatabaseError(f"{program.name} was not done after {timeout:.0f} seconds and was ended.") from None
     if process.returncode != 0:
-        last = "\n  ".join(complaint.strip().splitlines()[-LINES_OF_A_FAILURE:]) or "it gave no reason"
+        said = (complaint.strip() or output.strip()).splitlines()
+        last = "\n  ".join(said[-LINES_OF_A_FAILURE:]) or "it gave no reason"
         raise DatabaseError(f"{program.name} failed (exit code {process.returncode}):\n  {last}")
     return output
 

@@ -1,15 +1,19 @@
-"""`checksummed`: every file in the backup hashes to what PostgreSQL's manifest says. Read, not written to a disk."""
+"""`checksummed`: every object hashes to what its record says, and every file in it to what PostgreSQL's manifest says.
+
+All is read, and nothing written to a disk.
+"""
 
 import hashlib
 
 from ops_workflows.errors import IntegrityError
 from ops_workflows.progress import SILENT, Progress
-from ops_workflows.proof.rungs import Climb, Rung
+from ops_workflows.proof.rungs import Climb
 from ops_workflows.repository.backup import Backup, StoredArchive
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.contents import members
 from ops_workflows.repository.layout import MANIFEST
 from ops_workflows.repository.manifest import ManifestFile, parse_manifest
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.restore.readable import require_backups
 from ops_workflows.storage.fetch import fetch
 
@@ -17,7 +21,7 @@ _NOT_LISTED = "pg_wal/"  # the manifest lists no segments: they are vouched for 
 
 
 def checksummed(repository: Repository, backup: Backup, *, threads: int, progress: Progress = SILENT) -> Climb:
-    """Stream every archive through and compare each file in it with the manifest.
+    """Stream every object through, and compare each file in the archives with the manifest.
 
     Raises:
         ConfigurationError: It is encrypted and no key of ours opens it, so nothing is known.
@@ -33,12 +37,11 @@ def checksummed(repository: Repository, backup: Backup, *, threads: int, progres
 
 
 def _compare(repository: Repository, backup: Backup, threads: int, progress: Progress) -> tuple[int, int]:
-    manifest = backup.object(MANIFEST)
-    key = repository.layout.backup(backup.id, MANIFEST)
-    content = b"".join(fetch(repository.store, key, size=manifest.size, sha256=manifest.sha256, threads=threads))
-    expected = parse_manifest(content, key)
+    archives = backup.archives()
+    small = {stored.name: _whole(repository, backup, stored) for stored in backup.objects if stored not in archives}
+    expected = parse_manifest(small[backup.object(MANIFEST).name], repository.layout.backup(backup.id, MANIFEST))
     listed, read = len(expected), 0
-    progress.begin("checksum", sum(stored.size for stored in backup.archives()))
+    progress.begin("checksum", sum(stored.size for stored in archives))
     fetched = 0
 
     def advance(size: int) -> None:
@@ -46,7 +49,7 @@ def _compare(repository: Repository, backup: Backup, threads: int, progress: Pro
         fetched += size
         progress.advance(fetched)
 
-    for stored in backup.archives():
+    for stored in archives:
         prefix = _prefix(stored)
         with members(repository, backup, stored, threads=threads, progress=advance) as contents:
             for member, pieces in contents:
@@ -62,6 +65,11 @@ def _compare(repository: Repository, backup: Backup, threads: int, progress: Pro
             f"{next(iter(expected))} is in the manifest of backup {backup.id} and in no archive of it."
         )
     return listed, read
+
+
+def _whole(repository: Repository, backup: Backup, stored: StoredArchive) -> bytes:
+    key = repository.layout.backup(backup.id, stored.name)
+    return b"".join(fetch(repository.store, key, size=stored.size, sha256=stored.sha256, threads=1))
 
 
 def _prefix(stored: StoredArchive) -> str:

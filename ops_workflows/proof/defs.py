@@ -1,6 +1,7 @@
 """Proof as Dagster sees it: the checks of each backup, and the restore drill with its two objectives."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from ops_workflows.backup.defs import base_backup, logical_backup
 from ops_workflows.progress import Logged
-from ops_workflows.proof.rungs import Rung
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,38 +29,34 @@ def _newest(context: dg.AssetCheckExecutionContext, settings: Settings) -> "tupl
     return repository, repository.find(backup_id or "latest")
 
 
+_NIGHTLY = (Rung.STORED, Rung.CHECKSUMMED, Rung.CONTIGUOUS, Rung.RESTORED, Rung.BOOTED, Rung.SOUND)
+
+
 @dg.multi_asset_check(
     name="prove_base_backup",
     specs=[
-        dg.AssetCheckSpec(rung.value, asset=base_backup, blocking=True, description=description)
-        for rung, description in (
-            (Rung.STORED, "Every object is in the bucket as it was sent."),
-            (Rung.CHECKSUMMED, "Every file in it hashes to what PostgreSQL's manifest says."),
-            (Rung.BOOTED, "In a scratch server it starts, every table can be read; rows and schema are as expected."),
-        )
+        dg.AssetCheckSpec(rung.value, asset=base_backup, blocking=True, description=rung.meaning) for rung in _NIGHTLY
     ],
     can_subset=True,
 )
 def ladder(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Climb the rungs in order, up to the first that fails: what is above it was not shown, and is not called so."""
-    from ops_workflows.proof.ladder import climb
+    from ops_workflows.proof.ladder import Ladder
 
     settings = Settings.read()
     repository, backup = _newest(context, settings)
-    wanted = {key.name for key in context.selected_asset_check_keys}
-    for rung in (rung for rung in Rung if rung in wanted):
-        done = climb(rung, settings, repository, backup, Logged(context.log))
-        (context.log.info if done.passed else context.log.error)(f"{rung}: {done.finding}")
-        evidence = {"backup_id": backup.id, **done.evidence}
-        yield dg.AssetCheckResult(
-            check_name=rung.value,
-            passed=done.passed,
-            description=done.finding,
-            metadata=evidence,
-            asset_key=base_backup.key,
-        )
-        if not done.passed:
-            return
+    wanted = frozenset(Rung(key.name) for key in context.selected_asset_check_keys)
+    climbs = Ladder(settings, repository, Logged(context.log)).climb(backup, _NIGHTLY[-1], again=True, only=wanted)
+    with closing(climbs):
+        for done in climbs:
+            (context.log.info if done.passed else context.log.error)(f"{done.rung}: {done.finding}")
+            yield dg.AssetCheckResult(
+                check_name=done.rung.value,
+                passed=done.passed,
+                description=done.finding,
+                metadata={"backup_id": backup.id, **done.evidence},
+                asset_key=base_backup.key,
+            )
 
 
 @dg.asset_check(
@@ -84,10 +81,121 @@ def restorable(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=shown.passed, description=shown.finding, metadata=evidence)
 
 
-class DrillConfig(dg.Config):
-    """What to restore in a drill."""
+class VerifyConfig(dg.Config):
+    """How far to climb with which backups."""
 
-    backup_id: str = Field(default="latest", description="A backup's id from `ops backups`, or `latest`.")
+    rung: Rung = Field(default=Rung.CONTIGUOUS, description="Every backup is climbed up to this rung.")
+    highest: Rung = Field(
+        default=Rung.SOUND, description="One backup, the one whose proof is the oldest, is climbed up to this rung."
+    )
+    again: bool = Field(default=False, description="Look again at what was shown lately and has not changed.")
+
+
+@dg.asset(
+    group_name="proof",
+    kinds={"postgres", "s3"},
+    owners=["team:database"],
+    deps=[base_backup],
+    pool="restore_drill",
+    freshness_policy=dg.FreshnessPolicy.cron(
+        deadline_cron="0 6 * * *", lower_bound_delta=timedelta(hours=4), timezone="UTC"
+    ),
+    check_specs=[
+        dg.AssetCheckSpec("all_proved", asset="backup_proof", description="No backup has failed a rung it was put to."),
+        dg.AssetCheckSpec(
+            "rto_forecast", asset="backup_proof", description="Recovering now would keep the recovery time objective."
+        ),
+    ],
+    description="Of each backup, which rungs of proof were shown, and how long ago.",
+)
+def backup_proof(context: dg.AssetExecutionContext, config: VerifyConfig) -> Iterator[dg.MaterializeResult[None]]:
+    """Climb with every backup, and lay the ledger out as a table."""
+    from ops_workflows.proof.protection import protection
+    from ops_workflows.proof.verify import verify_backups as climb_all
+
+    settings = Settings.read()
+    done = climb_all(settings, config.rung, config.highest, again=config.again, progress=Logged(context.log))
+    expected = protection(settings)
+    for sentence in done.faults:
+        context.log.error(sentence)
+    yield dg.MaterializeResult(
+        metadata={
+            "backups": len(done.backups),
+            "faulty": len(done.faults),
+            "rungs_climbed": done.climbed,
+            "ladder": dg.MetadataValue.md(done.as_markdown()),
+            **expected.rto_figures(),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="all_proved",
+                passed=not done.faults,
+                description="; ".join(done.faults) or f"{len(done.backups)} backups, and nothing speaks against any.",
+            ),
+            dg.AssetCheckResult(
+                check_name="rto_forecast",
+                passed=expected.keeps_rto,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=expected.rto_sentence,
+            ),
+        ],
+    )
+
+
+verify_backups = dg.define_asset_job(
+    "verify_backups",
+    selection=dg.AssetSelection.assets(backup_proof),
+    description="Look at every backup in the bucket; restore the one that was not looked at for the longest time.",
+    executor_def=dg.in_process_executor,
+    tags={"dagster/max_runtime": 4 * 3600},
+)
+
+daily_verification = dg.ScheduleDefinition(
+    name="verify_backups_at_03_30",
+    job=verify_backups,
+    cron_schedule="30 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night at 03:30 UTC, after the nightly backup and retention.",
+)
+
+
+@dg.sensor(
+    name="canaries",
+    target=None,
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Writes a canary every 5 minutes, without a run: a drill knows by them whether it came to its moment.",
+)
+def canaries() -> dg.SkipReason:
+    """Plant one."""
+    from ops_workflows.backup.canary import plant
+
+    planted = plant(Settings.read())
+    return dg.SkipReason(f"Planted {planted.sender}, committed before {planted.lsn}.")
+
+
+class DrillConfig(dg.Config):
+    """What to recover in a drill."""
+
+    to: str = Field(
+        default="random",
+        description="random (between two canaries), latest, a time with its zone, an LSN, or name:RESTORE_POINT.",
+    )
+    backup_id: str = Field(
+        default="rotate",
+        description="newest, oldest, random, rotate (these three in turn), or an id from `ops backups`.",
+    )
+
+
+_DRILL_CHECKS = {
+    "rto": "From “go” to answering, within the objective.",
+    "rpo": "Age of the newest row that the bucket could give back, within the objective.",
+    "booted": "PostgreSQL recovered to the moment and answers.",
+    "exact": Rung.EXACT.meaning,
+    "sound": Rung.SOUND.meaning,
+    "smoke": "The application's own queries (OPS_SMOKE_FILE) get the answers that they expect.",
+}
 
 
 @dg.multi_asset(
@@ -100,38 +208,47 @@ class DrillConfig(dg.Config):
             owners=["team:database"],
             deps=[base_backup],
             freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8)),
-            description="A backup restored into a scratch server on a clock: how long it took, how new its data was.",
+            description="A backup recovered to some moment in a scratch server, on a clock, and asked everything.",
         )
     ],
     pool="restore_drill",
     check_specs=[
-        dg.AssetCheckSpec(
-            "rto", asset="restore_drill", blocking=True, description="From “go” to answering, within the objective."
-        ),
-        dg.AssetCheckSpec(
-            "rpo", asset="restore_drill", blocking=True, description="Age of the newest row recovered, likewise."
-        ),
+        dg.AssetCheckSpec(name, asset="restore_drill", blocking=True, description=description)
+        for name, description in _DRILL_CHECKS.items()
     ],
 )
 def restore_drill(context: dg.AssetExecutionContext, config: DrillConfig) -> Iterator[dg.MaterializeResult[None]]:
-    """Carry out a drill and hold it against the objectives."""
+    """Carry out a drill and hold it against the objectives. What could not be looked at is a warning, and no pass."""
     from ops_workflows.proof.drill import drill
+    from ops_workflows.proof.drill_choice import Wanted
+    from ops_workflows.repository.drills import report_location
 
     settings = Settings.read()
-    done = drill(settings, config.backup_id, Logged(context.log))
-    results = [
-        dg.AssetCheckResult(check_name=name, passed=held.passed, description=held.finding, metadata=held.evidence)
-        for name, held in done.objectives(settings).items()
+    done = drill(settings, Wanted(config.to, config.backup_id), Logged(context.log))
+    results = []
+    for check in done.checks:
+        (context.log.info if check.passed else context.log.error)(f"{check.name}: {check.finding}")
+        severity = dg.AssetCheckSeverity.WARN if check.passed is None else dg.AssetCheckSeverity.ERROR
+        results.append(
+            dg.AssetCheckResult(
+                check_name=check.name, passed=bool(check.passed), severity=severity, description=check.finding
+            )
+        )
+    missing = _DRILL_CHECKS.keys() - {check.name for check in done.checks}
+    results += [
+        dg.AssetCheckResult(check_name=name, passed=False, description="Not run: the database did not come back.")
+        for name in sorted(missing)
     ]
-    for result in results:
-        (context.log.info if result.passed else context.log.error)(f"{result.check_name}: {result.description}")
-    yield dg.MaterializeResult(asset_key="restore_drill", metadata=done.figures(), check_results=results)
+    evidence = dg.MetadataValue.url(report_location(settings, done))
+    yield dg.MaterializeResult(
+        asset_key="restore_drill", metadata={"evidence": evidence, **done.figures()}, check_results=results
+    )
 
 
 restore_drill_job = dg.define_asset_job(
     "restore_drill",
     selection=dg.AssetSelection.assets("restore_drill"),
-    description="Restore the newest backup into a scratch server; measure RTO and RPO; clean up.",
+    description="Recover to a random moment in a scratch server; measure RTO and RPO; check everything; clean up.",
     executor_def=dg.in_process_executor,
     tags={"dagster/max_runtime": 3600},
 )
@@ -146,5 +263,9 @@ weekly_drill = dg.ScheduleDefinition(
 )
 
 defs = dg.Definitions(
-    assets=[restore_drill], asset_checks=[ladder, restorable], jobs=[restore_drill_job], schedules=[weekly_drill]
+    assets=[backup_proof, restore_drill],
+    asset_checks=[ladder, restorable],
+    jobs=[verify_backups, restore_drill_job],
+    schedules=[daily_verification, weekly_drill],
+    sensors=[canaries],
 )

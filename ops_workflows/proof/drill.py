@@ -1,128 +1,201 @@
-"""The restore drill: the database brought back on a clock, and how much of its newest data came with it."""
+"""The restore drill: the database brought back on a clock, to some moment, and asked all that can be asked of it.
+
+The clock runs from “go”, before the bucket is looked at, to the first answer. What is checked then is timed apart.
+"""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import LiteralString, Self
+from importlib.metadata import version
+from random import Random, SystemRandom
 
-from ops_workflows.errors import DatabaseError
-from ops_workflows.postgres.connection import connect
-from ops_workflows.postgres.inventory import databases
-from ops_workflows.postgres.server import Server
+from ops_workflows.backup.canary import plant
+from ops_workflows.backup.wal_receiver import catch_up
+from ops_workflows.errors import DatabaseError, IntegrityError, OpsError
 from ops_workflows.progress import SILENT, Progress
+from ops_workflows.proof import drill_checks
+from ops_workflows.proof.deadline import Deadline
+from ops_workflows.proof.drill_choice import Choice, Holding, Wanted, choose_drill, to_latest
+from ops_workflows.proof.drill_report import page
+from ops_workflows.proof.seen import digest
+from ops_workflows.proof.smoke import SmokeQuery, read_smoke
+from ops_workflows.proof.witness import newest_heartbeat, witnesses
 from ops_workflows.repository.backup import Backup, utc_now
-from ops_workflows.repository.catalogue import open_repository
+from ops_workflows.repository.canaries import Canary, along, canaries
+from ops_workflows.repository.catalogue import Repository, open_repository
+from ops_workflows.repository.drills import DrillCheck, DrillRecord, drill_ids, store_drill
+from ops_workflows.repository.layout import new_backup_id
 from ops_workflows.repository.proofs import Proof, record
+from ops_workflows.repository.reach import read_listing
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.restore import run
-from ops_workflows.restore.moment import Latest
-from ops_workflows.restore.route import find_route
+from ops_workflows.restore.moment import AtTime
 from ops_workflows.restore.scratch import scratch
 from ops_workflows.settings import Settings
 
-_HEARTBEAT: LiteralString = "SELECT max(at) FROM ops.heartbeat"
+_CATCH_UP_SECONDS = 60.0
+_WITNESSES = 2  # canaries that surround a moment
 
 
-@dataclass(frozen=True, slots=True)
-class Drill:
-    """What a drill measured.
+@dataclass(slots=True)
+class _Run:
+    """A drill under way.
 
     Attributes:
-        backup: What was restored.
-        began: When “go” was said.
-        rto_seconds: From “go” to the first answer to a query that reads the application's data.
-        heartbeat: The newest heartbeat that came back; None where the source never had any.
-        seconds: Of each phase, in order.
+        choice: What it recovers.
+        canaries: All that the bucket knows.
+        planted: Those that this drill planted itself: they say nothing of how much would have been lost.
+        began: “Go”.
+        chain: The backups that are put together.
+        rto_seconds: From “go” to the first answer; None as long as there is none.
+        newest: The newest heartbeat that came back and was not planted by this drill.
+        seconds: Of each phase.
+        checks: What was looked at.
     """
 
-    backup: Backup
+    choice: Choice
+    canaries: tuple[Canary, ...]
+    planted: tuple[Canary, ...]
     began: datetime
-    rto_seconds: float
-    heartbeat: datetime | None
-    seconds: dict[str, float]
+    chain: tuple[Backup, ...] = ()
+    rto_seconds: float | None = None
+    newest: datetime | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    checks: list[DrillCheck] = field(default_factory=list)
+
+    @property
+    def backup(self) -> Backup:
+        return self.choice.route.backup
 
     @property
     def rpo_seconds(self) -> float | None:
-        """Age of the newest heartbeat that came back, at “go”: what a disaster at that moment would have cost."""
-        return None if self.heartbeat is None else max(0.0, (self.began - self.heartbeat) / timedelta(seconds=1))
-
-    def figures(self) -> dict[str, float | int | str]:
-        """Its numbers, flat."""
-        figures: dict[str, float | int | str] = {"backup_id": self.backup.id, "rto_seconds": round(self.rto_seconds, 2)}
-        if self.rpo_seconds is not None:
-            figures["rpo_seconds"] = round(self.rpo_seconds, 2)
-        return figures | {f"seconds: {phase}": round(seconds, 3) for phase, seconds in self.seconds.items()}
-
-    def objectives(self, settings: Settings) -> dict[str, "Objective"]:
-        """Both promises held against what was measured."""
-        return {
-            "rto": Objective.hold(self.rto_seconds, settings.rto_objective_seconds),
-            "rpo": Objective.hold(self.rpo_seconds, settings.rpo_objective_seconds),
-        }
+        """Age at “go” of the newest row that the bucket could give back: of a canary, or a heartbeat that came back."""
+        passed = along(self.canaries, self.choice.furthest)
+        times = [canary.before for canary in passed if canary not in self.planted]
+        newest = max([*times, *([self.newest] if self.newest else [])], default=None)
+        return None if newest is None else max(0.0, (self.began - newest) / timedelta(seconds=1))
 
 
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """Whether a promise was kept, and the sentence and figures that say so."""
+def drill(
+    settings: Settings, wanted: Wanted | None = None, progress: Progress = SILENT, chance: Random | None = None
+) -> DrillRecord:
+    """Recover into a scratch server, ask it, measure, keep the evidence in the bucket, and leave nothing else behind.
 
-    passed: bool
-    finding: str
-    evidence: dict[str, float]
+    A database that does not come back is what a drill is there to find out: that is a record, and no error.
 
-    @classmethod
-    def hold(cls, measured: float | None, objective: int) -> Self:
-        """Hold a measurement against its objective, both in seconds; what was not measured is not kept."""
-        if measured is None:
-            return cls(False, "No heartbeat came back, so it is unknown: something must write to ops.heartbeat.", {})
-        finding = f"{measured:,.1f} s measured, {objective:,} s promised."
-        return cls(measured <= objective, finding, {"seconds": round(measured, 2), "objective_seconds": objective})
-
-
-def drill(settings: Settings, backup_id: str = "latest", progress: Progress = SILENT) -> Drill:
-    """Restore a backup into a scratch server, ask it, measure, and leave nothing behind.
+    Args:
+        settings: Bucket, objectives and bounds.
+        wanted: What to recover. Default: a random moment, from the newest, the oldest and a random backup in turn.
+        progress: Hears how far it is.
+        chance: For tests.
 
     Raises:
-        OpsError: It did not come back, which is what a drill is there to find out; the text says why.
+        OpsError: It could not be tried, so nothing is known: the bucket, this machine or its room do not allow it, or
+            it took longer than it may.
     """
-    began, go = utc_now(), time.monotonic()
+    bounded = Deadline(progress, settings.drill_most_seconds, "The drill")
+    smoke = read_smoke(settings.smoke_file)
     repository = open_repository(settings)
-    route, listing = find_route(repository, Latest(), None if backup_id == "latest" else backup_id)
-    backup = route.backup
-    with scratch(settings, backup.major, progress) as folder:
-        chosen = run.plan(route, folder / "data", chain=repository.chain(route.backup))
-        planned = time.monotonic() - go
-        with run.recovered(settings, repository, chosen, listing, progress) as (restored, server):
-            with restored.phase("first answer"):
-                heartbeat = newest_heartbeat(server, backup.superuser)
-            rto_seconds = time.monotonic() - go
-    done = Drill(backup, began, rto_seconds, heartbeat, {"plan": planned} | restored.seconds)
-    held = done.objectives(settings)
-    proof = Proof(
-        backup_id=backup.id,
-        what="drill",
-        passed=all(objective.passed for objective in held.values()),
-        finding=" ".join(f"{name.upper()}: {objective.finding}" for name, objective in held.items()),
-        at=began,
-        seconds=time.monotonic() - go,
-        evidence=done.figures(),
-    )
-    record(repository, proof)
+    under_way = _begin(settings, repository, wanted or Wanted(), bounded, chance or SystemRandom())
+    _recover(settings, repository, under_way, smoke, bounded)
+    done = _result(settings, repository, under_way)
+    store_drill(repository, done, page(repository, done))
+    for proof in _proofs(repository, done, under_way.backup):
+        record(repository, proof)
     return done
 
 
-def newest_heartbeat(server: Server, superuser: str) -> datetime | None:
-    """The newest heartbeat in any database of a restored server; None where no database has the table, or it is empty.
+def _begin(settings: Settings, repository: Repository, wanted: Wanted, progress: Progress, chance: Random) -> _Run:
+    """Choose; where no canaries surround any moment, plant some first."""
+    held = _held(repository)
+    choice, planted = choose_drill(wanted, held, chance), tuple[Canary, ...]()
+    if choice is None:
+        try:
+            planted = tuple(plant(settings, repository.layout.system) for _ in range(_WITNESSES))
+            catch_up(settings, _CATCH_UP_SECONDS, progress)
+        except OpsError as error:
+            progress.say(f"No canaries surround any moment, and none could be planted: {error}")
+        held = _held(repository)
+        choice = choose_drill(wanted, held, chance) or to_latest(held, "the newest moment, for want of canaries")
+    return _Run(choice, tuple(held.canaries), planted, utc_now())
 
-    Raises:
-        DatabaseError: The server does not answer.
-    """
-    beats: list[datetime] = []
-    with connect(server.dsn("postgres", superuser)) as connection:
-        names = databases(connection)
-    for name in names:
-        with connect(server.dsn(name, superuser)) as connection:
-            there = connection.execute("SELECT to_regclass('ops.heartbeat') IS NOT NULL").fetchone()
-            if there is None:
-                raise DatabaseError(f"Database {name} did not answer.")
-            if there[0] and (newest := connection.execute(_HEARTBEAT).fetchone()) and newest[0]:
-                beats.append(newest[0])
-    return max(beats, default=None)
+
+def _held(repository: Repository) -> Holding:
+    newest = repository.find("latest")
+    listing, histories = read_listing(repository, newest.wal_segment_bytes)
+    return Holding(repository.backups(), listing, histories, canaries(repository), len(drill_ids(repository)))
+
+
+def _recover(
+    settings: Settings, repository: Repository, this: _Run, smoke: list[SmokeQuery] | None, progress: Deadline
+) -> None:
+    backup, route = this.backup, this.choice.route
+    this.began, go = utc_now(), time.monotonic()
+    try:
+        this.chain = repository.chain(backup)
+        with scratch(settings, backup.major, progress) as folder:
+            # Read anew, as it would have to be by whoever has nothing else left.
+            listing, _ = read_listing(repository, backup.wal_segment_bytes)
+            plan = run.plan(route, folder / "data", chain=this.chain)
+            this.seconds["plan"] = time.monotonic() - go
+            with run.recovered(settings, repository, plan, listing, progress) as (restored, server):
+                with restored.phase("first answer"):
+                    this.newest = newest_heartbeat(server, backup.superuser, this.planted)
+                this.rto_seconds = time.monotonic() - go
+                this.seconds |= restored.seconds
+                this.checks.append(DrillCheck(name="booted", passed=True, finding=f"It answers, as of {route.moment}."))
+                seen = along(this.canaries, route.reach)
+                time_asked = route.moment.time if isinstance(route.moment, AtTime) else None
+                asked = witnesses(seen, time_asked, backup.finished_at) if time_asked else None
+                asking = drill_checks.Asking(server, backup.superuser, progress, this.seconds)
+                this.checks += [asking.exact(asked), asking.sound(), asking.smoke(smoke)]
+    except (IntegrityError, DatabaseError) as error:
+        this.checks.append(DrillCheck(name="booted", passed=False, finding=str(error)))
+
+
+def _result(settings: Settings, repository: Repository, this: _Run) -> DrillRecord:
+    backup, route = this.backup, this.choice.route
+    rto = drill_checks.hold("rto", this.rto_seconds, settings.rto_objective_seconds, "It did not come back.")
+    unknown = "Nothing tells: Dagster's sensor `canaries` or something else must write to ops.heartbeat."
+    rpo = drill_checks.hold("rpo", this.rpo_seconds, settings.rpo_objective_seconds, unknown)
+    return DrillRecord(
+        id=new_backup_id(this.began),
+        system=repository.layout.system,
+        at=this.began,
+        backup_id=backup.id,
+        backups=max(1, len(this.chain)),
+        backup_finished_at=backup.finished_at,
+        timeline=route.reach.timeline,
+        moment=str(route.moment),
+        chosen=this.choice.why,
+        database_bytes=backup.database_bytes,
+        stored_bytes=sum(link.stored_bytes for link in this.chain or (backup,)),
+        wal_bytes=route.wal_bytes,
+        rto_seconds=this.rto_seconds,
+        rto_objective_seconds=settings.rto_objective_seconds,
+        rpo_seconds=this.rpo_seconds,
+        rpo_objective_seconds=settings.rpo_objective_seconds,
+        seconds=this.seconds,
+        checks=(rto, rpo, *this.checks),
+        versions={"ops_workflows": version("ops-workflows"), "postgresql": str(backup.major)},
+    )
+
+
+def _proofs(repository: Repository, done: DrillRecord, backup: Backup) -> Iterable[Proof]:
+    seen = digest(repository, backup)
+    known = [check for check in done.checks if check.passed is not None]
+    outcomes = [("drill", done.passed, " ".join(f"{each.name.upper()}: {each.finding}" for each in known))]
+    outcomes += [(Rung.EXACT, bool(each.passed), each.finding) for each in known if each.name == Rung.EXACT]
+    for what, passed, finding in outcomes:
+        yield Proof(
+            backup_id=done.backup_id,
+            what=what,
+            passed=passed,
+            finding=finding,
+            at=done.at,
+            seconds=sum(done.seconds.values()),
+            evidence=done.figures(),
+            versions=done.versions,
+            seen=seen,
+        )

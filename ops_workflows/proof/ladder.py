@@ -1,40 +1,115 @@
-"""Climbing: try one rung for one backup, and write down in the bucket what came of it."""
+"""Climbing: the rungs in order, up to the first that fails, each attempt written down in the bucket.
+
+What was shown and has not changed since is not looked at again until its proof is older than OPS_PROOF_DAYS. `stored`
+and `contiguous` cost listings only, and are looked at every time.
+"""
 
 import time
+from collections.abc import Callable, Generator
+from datetime import timedelta
+from functools import cached_property
+from importlib.metadata import version
 
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.proof.booted import booted
 from ops_workflows.proof.checksummed import checksummed
-from ops_workflows.proof.rungs import Climb, Rung
+from ops_workflows.proof.contiguous import contiguous
+from ops_workflows.proof.exact import exact
+from ops_workflows.proof.restoration import Restoration
+from ops_workflows.proof.restored import restored
+from ops_workflows.proof.rungs import Climb
+from ops_workflows.proof.seen import digest, listed
+from ops_workflows.proof.sound import sound
 from ops_workflows.proof.stored import stored
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import Repository
-from ops_workflows.repository.proofs import Proof, record
+from ops_workflows.repository.proofs import Proof, State, newest, record, state
+from ops_workflows.repository.reach import Histories, read_listing
+from ops_workflows.repository.rungs import Rung
+from ops_workflows.repository.wal import WalListing
 from ops_workflows.settings import Settings
+from ops_workflows.storage.objects import StoredObject
+
+_CHEAP = {Rung.STORED, Rung.CONTIGUOUS}
 
 
-def climb(rung: Rung, settings: Settings, repository: Repository, backup: Backup, progress: Progress = SILENT) -> Climb:
-    """Try a rung and record the attempt, passed or not.
+class Ladder:
+    """The rungs of a repository's backups. What the bucket lists is read once, when it is first needed."""
 
-    Raises:
-        OpsError: It could not be tried, so nothing is known and nothing is recorded.
-    """
-    at, began = utc_now(), time.monotonic()
-    match rung:
-        case Rung.STORED:
-            done = stored(repository, backup)
-        case Rung.CHECKSUMMED:
-            done = checksummed(repository, backup, threads=settings.s3_threads, progress=progress)
-        case Rung.BOOTED:
-            done = booted(settings, repository, backup, progress)
-    proof = Proof(
-        backup_id=backup.id,
-        what=rung,
-        passed=done.passed,
-        finding=done.finding,
-        at=at,
-        seconds=time.monotonic() - began,
-        evidence=dict(done.evidence),
-    )
-    record(repository, proof)
-    return done
+    def __init__(self, settings: Settings, repository: Repository, progress: Progress = SILENT) -> None:
+        self._settings = settings
+        self._repository = repository
+        self._progress = progress
+
+    def climb(
+        self, backup: Backup, upto: Rung = Rung.EXACT, *, again: bool = False, only: frozenset[Rung] | None = None
+    ) -> Generator[Climb]:
+        """Climb, and give the outcome of each rung; it ends behind the first that fails.
+
+        Args:
+            backup: Which backup.
+            upto: The last rung.
+            again: Show again what has been shown, too.
+            only: Leave out all others; None for none.
+
+        Raises:
+            OpsError: A rung could not be tried, so nothing is known of it and nothing is recorded.
+        """
+        rungs = [rung for rung in (*upto.below(), upto) if only is None or rung in only]
+        dear = set(rungs) - _CHEAP
+        shown = newest(self._repository, [backup.id])[backup.id] if dear and not again else {}
+        seen = digest(self._repository, backup, self._listed) if dear else ""
+        most_age = timedelta(days=self._settings.proof_days)
+        with Restoration(self._settings, self._repository, backup, self._progress) as restoration:
+            steps = self._steps(backup, restoration)
+            for rung in rungs:
+                known = shown.get(rung) if rung in dear else None
+                if known is not None and state(known, utc_now(), most_age, seen) is State.PASSED:
+                    done = Climb(rung, True, known.finding, known.evidence, known.at)
+                else:
+                    done = self._attempt(backup, rung, steps[rung], seen)
+                yield done
+                if not done.passed:
+                    return
+
+    def _steps(self, backup: Backup, restoration: Restoration) -> dict[Rung, Callable[[], Climb]]:
+        repository, settings, progress = self._repository, self._settings, self._progress
+        return {
+            Rung.STORED: lambda: stored(repository, backup, self._listed),
+            Rung.CHECKSUMMED: lambda: checksummed(repository, backup, threads=settings.s3_threads, progress=progress),
+            Rung.CONTIGUOUS: lambda: contiguous(backup, *self._log(backup)),
+            Rung.RESTORED: lambda: restored(restoration),
+            Rung.BOOTED: lambda: booted(restoration),
+            Rung.SOUND: lambda: sound(restoration),
+            Rung.EXACT: lambda: exact(settings, repository, backup, self._log(backup), progress),
+        }
+
+    def _attempt(self, backup: Backup, rung: Rung, step: Callable[[], Climb], seen: str) -> Climb:
+        at, began = utc_now(), time.monotonic()
+        done = step()
+        proof = Proof(
+            backup_id=backup.id,
+            what=rung,
+            passed=done.passed,
+            finding=done.finding,
+            at=at,
+            seconds=time.monotonic() - began,
+            evidence=dict(done.evidence),
+            versions={"ops_workflows": version("ops-workflows"), "postgresql": str(backup.major)},
+            seen=seen,
+        )
+        record(self._repository, proof)
+        return done
+
+    @cached_property
+    def _listed(self) -> dict[str, StoredObject]:
+        return listed(self._repository)
+
+    def _log(self, backup: Backup) -> tuple[WalListing, Histories]:
+        if backup.wal_segment_bytes not in self._logs:
+            self._logs[backup.wal_segment_bytes] = read_listing(self._repository, backup.wal_segment_bytes)
+        return self._logs[backup.wal_segment_bytes]
+
+    @cached_property
+    def _logs(self) -> dict[int, tuple[WalListing, Histories]]:
+        return {}

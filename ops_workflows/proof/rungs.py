@@ -1,16 +1,10 @@
-"""The rungs of proof, and what climbing one of them says: passed, or not, with the evidence."""
+"""What climbing a rung says: passed, or not, with the evidence."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
+from datetime import datetime
 
-
-class Rung(StrEnum):
-    """What has been shown of a backup; each says more than the one before."""
-
-    STORED = "stored"
-    CHECKSUMMED = "checksummed"
-    BOOTED = "booted"
+from ops_workflows.repository.rungs import Rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +16,11 @@ class Climb:
         passed: Whether it was shown. “Could not be looked at” is an error, never a pass.
         finding: One sentence: what was shown, or exactly what failed.
         evidence: Figures and names, for a person or a plot.
+        shown_at: When, if that was earlier and nothing has changed since; None if it has just been tried.
     """
 
     rung: Rung
     passed: bool
     finding: str
-    evidence: Mapping[str, float | int | str]
+    evidence: Mapping[str, float | int | str] = field(default_factory=dict)
+    shown_at: datetime | None = None

@@ -1,35 +1,48 @@
 """`stored`: every object of the backup is in the bucket with the size and the checksum that were sent."""
 
-from ops_workflows.proof.rungs import Climb, Rung
+from collections.abc import Mapping
+
+from ops_workflows.proof.rungs import Climb
 from ops_workflows.repository.backup import Backup, StoredArchive
 from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.storage.objects import StoredObject
 
 
-def stored(repository: Repository, backup: Backup) -> Climb:
-    """Ask the bucket about each object; nothing is read.
+def stored(repository: Repository, backup: Backup, listed: Mapping[str, StoredObject]) -> Climb:
+    """Hold a listing against the backup's record; nothing is read.
+
+    The version tag that the bucket gave when it took an object changes with the object, so one that is still the same
+    is enough. Where it is another, say in a copy, the bucket is asked for its checksum.
+
+    Args:
+        repository: Where.
+        backup: Which.
+        listed: What the bucket lists, by key.
 
     Raises:
         StorageError: The bucket did not answer, so nothing is known.
     """
-    seen = 0
     for expected in backup.objects:
-        found = repository.store.head(repository.layout.backup(backup.id, expected.name))
-        if fault := _fault(expected, found):
+        key = repository.layout.backup(backup.id, expected.name)
+        if fault := _fault(repository, expected, listed.get(key)):
             return Climb(Rung.STORED, False, f"{expected.name} {fault}.", {"object": expected.name})
-        seen += expected.size
-    finding = f"{len(backup.objects)} objects with {seen:,} bytes are there, each as it was sent."
-    return Climb(Rung.STORED, True, finding, {"objects": len(backup.objects), "bytes": seen})
+    size = backup.stored_bytes
+    finding = f"{len(backup.objects)} objects with {size:,} bytes are there, each as it was sent."
+    return Climb(Rung.STORED, True, finding, {"objects": len(backup.objects), "bytes": size})
 
 
-def _fault(expected: StoredArchive, found: StoredObject | None) -> str | None:
+def _fault(repository: Repository, expected: StoredArchive, found: StoredObject | None) -> str | None:
     if found is None:
         return "is missing from the bucket"
     if found.size != expected.size:
         return f"has {found.size:,} bytes and not the {expected.size:,} that were sent"
-    # Not every S3 server tells a checksum; each tells a version tag, which changes with the object.
-    if found.checksum is not None and found.checksum != expected.checksum:
-        return "has another checksum than the one that was sent"
-    if found.checksum is None and found.etag != expected.etag:
+    if found.etag == expected.etag:
+        return None
+    asked = repository.store.head(found.key)
+    # Not every S3 server tells a checksum.
+    if asked is None or asked.checksum is None:
         return "is no longer the object that was stored: its version tag differs"
+    if asked.checksum != expected.checksum:
+        return "has another checksum than the one that was sent"
     return None

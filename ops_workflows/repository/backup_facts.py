@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ops_workflows.postgres.lsn import Lsn
-
-LADDER = ("stored", "checksummed", "contiguous", "restored", "booted", "sound", "exact")
-"""The rungs of proof, lowest first."""
+from ops_workflows.repository.rungs import Rung
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +30,7 @@ class BackupFacts:
     def height(self) -> int:
         """How many rungs up the highest is that was passed with none failed below it; 0 if none was."""
         height = 0
-        for number, rung in enumerate(LADDER, start=1):
+        for number, rung in enumerate(Rung, start=1):
             if self.proofs.get(rung) is False:
                 break
             if self.proofs.get(rung):
@@ -52,5 +50,5 @@ def ancestors(backup: BackupFacts, known: Mapping[str, BackupFacts]) -> Iterator
 def is_faulty(backup: BackupFacts, known: Mapping[str, BackupFacts]) -> bool:
     """Whether something speaks against a backup: a failed proof, also of what it builds on, or a lost parent."""
     chain = [backup, *ancestors(backup, known)]
-    failed = any(link.proofs.get(rung) is False for link in chain for rung in LADDER)
+    failed = any(link.proofs.get(rung) is False for link in chain for rung in Rung)
     return failed or chain[-1].parent is not None

@@ -1,18 +1,16 @@
 """The catalogue: which backups there are. It is read from the bucket alone, for on the day that counts that is all."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from ops_workflows.errors import IntegrityError, RefusedError
 from ops_workflows.repository.backup import Backup, RowsRecord, read
 from ops_workflows.repository.layout import RECORD, ROWS, Layout, systems
+from ops_workflows.repository.records import Catalogue, read_record, read_records
 from ops_workflows.settings import Settings
 from ops_workflows.storage.codec import Codec, decompress
 from ops_workflows.storage.encryption import Keys
 from ops_workflows.storage.store import ObjectStore, open_store
-
-_READERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +27,33 @@ class Repository:
     layout: Layout
     keys: Keys = field(default_factory=Keys)
 
-    def backups(self) -> list[Backup]:
-        """Every whole backup, oldest first.
+    def catalogue(self) -> Catalogue[Backup]:
+        """What backups there are, and which of them have a record that cannot be read.
 
         Raises:
             StorageError: The bucket did not answer.
-            IntegrityError: A backup's record is there and cannot be read.
         """
         keys = [found.key for found in self.store.objects(self.layout.backups) if found.key.endswith(f"/{RECORD}")]
-        with ThreadPoolExecutor(_READERS) as pool:
-            records = pool.map(lambda key: read(Backup, self.store.get(key), key), keys)
-            return sorted(records, key=lambda backup: (backup.finished_at, backup.id))
+        return read_records(Backup, self.store, keys)
+
+    def backups(self) -> list[Backup]:
+        """Every whole backup that can be used, oldest first: its record can be read, and those of all it builds on.
+
+        Raises:
+            StorageError: The bucket did not answer.
+            IntegrityError: There are backups, and all of them are damaged or build on damaged ones.
+        """
+        known = self.catalogue()
+        lost = unusable(known)
+        usable = [backup for backup in known.readable if backup.id not in lost]
+        return usable or list(known.complete())
 
     def find(self, backup_id: str) -> Backup:
-        """A backup by its id, or the newest by the word `latest`.
+        """A backup by its id, or the newest that can be used by the word `latest`.
 
         Raises:
             RefusedError: There is none, or that is no id.
+            IntegrityError: Its record cannot be read.
         """
         if backup_id == "latest":
             backups = self.backups()
@@ -57,19 +65,22 @@ class Repository:
         key = self.layout.backup(backup_id, RECORD)
         if self.store.head(key) is None:
             raise RefusedError(f"There is no backup {backup_id} in {self.store}: see `ops backups`.")
-        return read(Backup, self.store.get(key), key)
+        return read_record(Backup, self.store, key)
 
     def chain(self, backup: Backup) -> tuple[Backup, ...]:
         """The backups that together are this one: a full one first, then each incremental one, itself last.
 
         Raises:
-            IntegrityError: One of them is gone.
+            IntegrityError: One of them is gone, or its record cannot be read.
         """
         links = [backup]
         while (parent := links[0].parent) is not None:
             if self.store.head(self.layout.backup(parent, RECORD)) is None:
                 raise IntegrityError(f"Backup {links[0].id} is incremental to {parent}, which is not in {self.store}.")
-            links.insert(0, self.find(parent))
+            try:
+                links.insert(0, self.find(parent))
+            except IntegrityError as error:
+                raise IntegrityError(f"Backup {links[0].id} is incremental to {parent}. {error}") from None
         return tuple(links)
 
     def rows(self, backup: Backup) -> RowsRecord | None:
@@ -100,12 +111,20 @@ class Repository:
         return (key for key in keys if self.layout.backup_id(key) not in whole)
 
 
+def unusable(known: Catalogue[Backup]) -> dict[str, str]:
+    """Why some backups cannot be used, a sentence by id: those that are damaged, and all that build on them."""
+    lost = dict(known.damaged)
+    while found := [each for each in known.readable if each.parent in lost and each.id not in lost]:
+        lost |= {each.id: f"Backup {each.id} cannot be used: it builds on {each.parent}." for each in found}
+    return lost
+
+
 def open_repository(settings: Settings, system: str | None = None) -> Repository:
     """The repository that the settings name.
 
     Args:
         settings: Bucket or folder, prefix, and keys.
-        system: The cluster's system identifier. Default: the only one that the bucket knows.
+        system: The cluster's system identifier. Default: OPS_SYSTEM, or the only one that the bucket knows.
 
     Raises:
         ConfigurationError: It is not said where it is, or one of its keys is none.
@@ -114,14 +133,30 @@ def open_repository(settings: Settings, system: str | None = None) -> Repository
     """
     store, prefix = open_store(settings), settings.repository_prefix
     keys = Keys.of(settings.age_recipients, settings.age_identity_file)
+    system = system or settings.system
     if system is None:
         known = [name for name in store.folders(systems(prefix)) if name.isdecimal()]
         if not known:
             raise RefusedError(f"{store} holds no backups under {prefix!r}: take one, `ops backup`.")
         if len(known) > 1:
-            raise RefusedError(f"{store} holds backups of several clusters: choose one, --system {' or '.join(known)}.")
+            raise RefusedError(
+                f"{store} holds backups of several clusters: choose one, OPS_SYSTEM={' or '.join(known)}."
+            )
         system = known[0]
     return Repository(store, Layout(prefix, system), keys)
+
+
+def require_system(settings: Settings, system: str) -> None:
+    """See to it that the repository knows a cluster.
+
+    Raises:
+        RefusedError: It does not; the text says which it knows.
+        StorageError: The bucket did not answer.
+    """
+    store = open_store(settings)
+    known = [name for name in store.folders(systems(settings.repository_prefix)) if name.isdecimal()]
+    if system not in known:
+        raise RefusedError(f"{store} knows no cluster {system!r}: it knows {', '.join(known) or 'none'}.")
 
 
 def sweep(repository: Repository) -> list[str]:

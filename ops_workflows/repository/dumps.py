@@ -5,7 +5,6 @@
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -14,13 +13,13 @@ from ops_workflows.errors import IntegrityError, RefusedError
 from ops_workflows.repository.backup import read
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.dump import Dump, Fingerprint
+from ops_workflows.repository.records import Catalogue, read_records
 from ops_workflows.storage.fetch import fetch
 
 RECORD = "dump.json"  # written last: a dump without it does not exist
 FINGERPRINT = "fingerprint.json"
 GLOBALS = "globals.sql"
 SETTINGS = "settings.json"
-_READERS = 8
 
 
 def object_name(database: str) -> str:
@@ -43,18 +42,25 @@ class Dumps:
         """The key of one of a dump's objects, or what all of them begin with."""
         return f"{self.prefix}{dump_id}/{name}"
 
-    def all(self) -> list[Dump]:
-        """Every whole dump, oldest first.
+    def catalogue(self) -> Catalogue[Dump]:
+        """What dumps there are, and which of them have a record that cannot be read.
 
         Raises:
             StorageError: The bucket did not answer.
-            IntegrityError: A dump's record is there and cannot be read.
         """
         store = self.repository.store
         keys = [found.key for found in store.objects(self.prefix) if found.key.endswith(f"/{RECORD}")]
-        with ThreadPoolExecutor(_READERS) as pool:
-            records = pool.map(lambda key: read(Dump, store.get(key), key), keys)
-            return sorted(records, key=lambda dump: (dump.finished_at, dump.id))
+        return read_records(Dump, store, keys)
+
+    def all(self) -> list[Dump]:
+        """Every whole dump whose record can be read, oldest first.
+
+        Raises:
+            StorageError: The bucket did not answer.
+            IntegrityError: There are dumps, and the record of none can be read.
+        """
+        known = self.catalogue()
+        return list(known.readable or known.complete())
 
     def find(self, dump_id: str, database: str | None = None) -> Dump:
         """A dump by its id, or the newest by the word `latest`.
@@ -65,12 +71,17 @@ class Dumps:
 
         Raises:
             RefusedError: There is none.
+            IntegrityError: Its record cannot be read, or that of another that might be the one.
         """
-        dumps = self.all()
+        known = self.catalogue()
+        if dump_id in known.damaged:
+            raise IntegrityError(known.damaged[dump_id])
         if dump_id == "latest":
-            dumps = [dump for dump in dumps if database is None or dump.has(database)]
+            dumps = [dump for dump in known.readable if database is None or dump.has(database)]
+            if not dumps:
+                known.complete()  # what is looked for may be among the damaged
         else:
-            dumps = [dump for dump in dumps if dump.id == dump_id]
+            dumps = [dump for dump in known.readable if dump.id == dump_id]
         if not dumps:
             of = f" of database {database}" if database and dump_id == "latest" else ""
             what = "no dump" if dump_id == "latest" else f"no dump {dump_id}"

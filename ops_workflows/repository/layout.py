@@ -73,6 +73,16 @@ class Layout:
         """The key of one proof; keys of a backup's proofs sort by time."""
         return f"{self.proofs(backup_id)}{at:%Y%m%dT%H%M%S.%fZ}-{what}.json"
 
+    @property
+    def canaries(self) -> str:
+        """What the keys of all canaries begin with."""
+        return f"{self.root}canaries/"
+
+    @property
+    def drills(self) -> str:
+        """What the keys of all drills' evidence begin with."""
+        return f"{self.root}drills/"
+
     def restores(self, backup_id: str = "") -> str:
         """What the keys of all leases, or those on one backup or dump, begin with."""
         return f"{self.root}restores/" + (f"{backup_id}/" if backup_id else "")

@@ -4,13 +4,14 @@ The mirror keeps its own retention. It is applied to both together, as if all ha
 once is never copied. Nothing goes from the mirror because it is gone from the first: only its own retention deletes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from ops_workflows.repository.backup import Backup, StoredArchive
-from ops_workflows.repository.backup_facts import ancestors
+from ops_workflows.repository.backup_facts import BackupFacts, ancestors
+from ops_workflows.repository.canaries import Canary, canaries_since
 from ops_workflows.repository.dump import Dump
 from ops_workflows.repository.dumps import RECORD as DUMP_RECORD
 from ops_workflows.repository.holdings import WAL, Holdings
@@ -64,7 +65,7 @@ class MirrorPlan:
         pins: Of backups that are there already.
         wal: Histories, then segments and tails, the oldest of each timeline first.
         superseded: Names of tails in the mirror whose segments it then has whole.
-        proofs: Of what is kept.
+        proofs: Of what is kept; the evidence of drills, and the canaries by which later ones will know their moments.
         broken: Ids of backups that are not copied, because what they build on is in neither repository.
     """
 
@@ -122,8 +123,9 @@ def plan_mirror(source: Holdings, mirror: Holdings, policy: Policy, now: datetim
         superseded=tuple(sorted(late & mirror.objects.keys())),
         proofs=tuple(
             Copy(name, source.objects[name])
-            for name in _missing(source, mirror, "proofs/")
-            if name.split("/")[1] in ids
+            for prefix in ("proofs/", "drills/", "canaries/")
+            for name in _missing(source, mirror, prefix)
+            if _is_wanted(name, ids, kept.kept)
         ),
         broken=tuple(sorted(broken - {backup.id for backup in mirror.backups})),
     )
@@ -187,6 +189,14 @@ def _dump(dump: Dump) -> Whole:
 def _is_there(each: Whole, objects: Mapping[str, int]) -> bool:
     sizes = (objects.get(each.folder + stored.name) == stored.size for stored in each.objects)
     return each.record in objects and all(sizes)
+
+
+def _is_wanted(name: str, ids: Collection[str], kept: Sequence[BackupFacts]) -> bool:
+    kind, _, rest = name.partition("/")
+    if kind == "canaries":
+        canary = Canary.parse(rest)
+        return canary is not None and bool(kept) and canary.after >= canaries_since(kept[0].finished_at)
+    return kind == "drills" or rest.partition("/")[0] in ids
 
 
 def _missing(source: Holdings, mirror: Holdings, prefix: str) -> Iterator[str]:

@@ -3,9 +3,10 @@
 Pure functions of the catalogue, the WAL listing and the history files. The window of recovery is made of these.
 """
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.repository.backup import Backup
@@ -13,14 +14,18 @@ from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.wal import (
     ALL_UNTIL,
     Branch,
-    Piece,
     Range,
     WalListing,
     history_key,
+    known_time,
     parse_history,
+    path,
 )
 
 Histories = Mapping[int, Sequence[Branch]]
+
+_LOOKS = 32  # objects that are asked, from an end of the log back, for a time until which it is whole
+_CLOCKS_DIFFER = timedelta(seconds=5)  # the bucket's from the server's, whole seconds in a listing included
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,9 @@ class Reach:
         legs: WAL to replay, in order; without any, the backup's own end is all that can be reached.
         end: The last place that can be reached.
         gap: What is missing right behind `end` although there is more WAL after it; None if nothing is.
+        whole_until: A time, by the server's clock, up to which nothing is missing: what was committed by then is in
+            it. None where that is not known.
+        stored_at: When the newest of its WAL was stored, by the bucket's clock; None without any.
     """
 
     backup: Backup
@@ -40,6 +48,16 @@ class Reach:
     legs: tuple[Range, ...]
     end: Lsn
     gap: Range | None
+    whole_until: datetime | None = None
+    stored_at: datetime | None = None
+
+    def holds_all(self, time: datetime) -> bool:
+        """Whether all that was committed by a time is known to be in it."""
+        return self.whole_until is not None and time <= self.whole_until
+
+    def may_hold(self, time: datetime) -> bool:
+        """Whether something that was committed after a time may be in its WAL; only replay can tell whether it is."""
+        return self.stored_at is not None and time <= self.stored_at + _CLOCKS_DIFFER
 
 
 def read_listing(repository: Repository, segment_bytes: int) -> tuple[WalListing, Histories]:
@@ -49,31 +67,31 @@ def read_listing(repository: Repository, segment_bytes: int) -> tuple[WalListing
         StorageError: The bucket did not answer.
     """
     prefix = repository.layout.wal
-    listing = _with_ends(repository, WalListing.of(repository.store.objects(prefix), prefix, segment_bytes))
+    listing = WalListing.of(repository.store.objects(prefix), prefix, segment_bytes)
     histories = {
         timeline: parse_history(repository.store.get(prefix + history_key(timeline))) for timeline in listing.histories
     }
-    return listing, histories
+    return _with_times(repository, replace(listing, branches=histories)), histories
 
 
-def _with_ends(repository: Repository, listing: WalListing) -> WalListing:
-    """A listing that knows until when each range is all that had been written: what its last object says of itself.
+def _with_times(repository: Repository, listing: WalListing) -> WalListing:
+    """A listing that knows until when its ranges, and timelines up to where they were left, are all that was written.
 
-    When it was stored may be much later: the bucket was away, or the object is a copy.
+    Only an object's own word tells. From each such end back they are asked until one knows, a few at most: the log may
+    be long, and a tool that copies objects leaves their words behind.
     """
-    ends = {(found.timeline, found.end) for found in listing.ranges()}
-    pieces = (
-        _with_end(repository, piece) if (piece.timeline, piece.end) in ends else piece for piece in listing.pieces
-    )
-    return replace(listing, pieces=tuple(pieces))
-
-
-def _with_end(repository: Repository, piece: Piece) -> Piece:
-    found = repository.store.head(piece.key)
-    said = found.metadata.get(ALL_UNTIL) if found else None
-    if said is None:  # copied by a tool that leaves behind what is not the bytes
-        return piece
-    return replace(piece, stored_at=datetime.fromisoformat(said) if said else None)
+    known: dict[str, datetime | None] = {}
+    ends = [(part.timeline, part.end) for part in listing.ranges()]
+    ends += [(branch.parent, Lsn(branch.at - 1)) for branches in listing.branches.values() for branch in branches]
+    for timeline, end in dict.fromkeys(ends):
+        behind = (piece for piece in listing.pieces if piece.timeline == timeline and piece.end <= end)
+        for piece in heapq.nlargest(_LOOKS, behind, key=lambda piece: piece.end):
+            if piece.key not in known:
+                found = repository.store.head(piece.key)
+                known[piece.key] = known_time(found.metadata.get(ALL_UNTIL)) if found else None
+            if known[piece.key]:
+                break
+    return replace(listing, pieces=tuple(replace(piece, all_until=known.get(piece.key)) for piece in listing.pieces))
 
 
 def reaches(backups: Iterable[Backup], listing: WalListing, histories: Histories) -> list[Reach]:
@@ -115,7 +133,12 @@ def reach_of(backup: Backup, timeline: int, listing: WalListing, histories: Hist
         return None
     end = last.end if last else own_end
     gap = next((gap for gap in listing.gaps() if last and gap.timeline == last.timeline and gap.start == end), None)
-    return Reach(backup, timeline, tuple(legs), end, gap)
+    return Reach(backup, timeline, tuple(legs), end, gap, whole_until(legs, listing), _stored_at(legs, listing))
+
+
+def furthest(backup: Backup, listing: WalListing, histories: Histories) -> Reach:
+    """The way of a backup that leads to the newest moment that it can reach: on the last timeline, the furthest."""
+    return max(reaches([backup], listing, histories), key=lambda reach: (reach.timeline, reach.end))
 
 
 def _way(backup: Backup, timeline: int, histories: Histories) -> list[tuple[int, Lsn | None]] | None:
@@ -125,20 +148,35 @@ def _way(backup: Backup, timeline: int, histories: Histories) -> list[tuple[int,
     branches = [branch for branch in histories.get(timeline, ()) if branch.parent >= backup.timeline]
     if not branches or branches[0].parent != backup.timeline or branches[0].at < backup.stop_lsn:
         return None
-    return [(branch.parent, branch.at) for branch in branches] + [(timeline, None)]
+    return path(timeline, branches)
 
 
-def stored_until(reach: Reach, listing: WalListing) -> datetime:
-    """Until when a way is all that had been written: what was committed by then is in it."""
-    last = reach.legs[-1] if reach.legs else None
-    if last is None:
-        return reach.backup.finished_at
-    times = [
+def whole_until(legs: Sequence[Range], listing: WalListing) -> datetime | None:
+    """Until when a way is all that had been written, as far as its objects know; None where none of them does.
+
+    At the very place where a timeline was left, its old server may have stood still while the new one went on.
+    """
+    return max(
+        (
+            piece.all_until
+            for number, leg in enumerate(legs, start=1)
+            for piece in listing.pieces
+            if piece.all_until
+            and piece.timeline == leg.timeline
+            and (leg.start < piece.end < leg.end or (number == len(legs) and piece.end == leg.end))
+        ),
+        default=None,
+    )
+
+
+def _stored_at(legs: Sequence[Range], listing: WalListing) -> datetime | None:
+    last = legs[-1] if legs else None
+    times = (
         piece.stored_at
         for piece in listing.pieces
-        if piece.stored_at and piece.timeline == last.timeline and piece.end == last.end
-    ]
-    return max(times, default=reach.backup.finished_at)
+        if last and piece.stored_at and piece.timeline == last.timeline and last.start < piece.end <= last.end
+    )
+    return max(times, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +186,19 @@ class Window:
     Attributes:
         first: The oldest backup from which WAL leads to the end without a gap.
         since: When that backup ended.
-        until: When the last WAL was stored.
+        until: Until when the WAL is known to hold all that was committed.
         end: Where it ends.
+        attempt: Until when it may hold more, which only an attempt can tell; None if it cannot.
     """
 
     first: Backup
     since: datetime
     until: datetime
     end: Lsn
+    attempt: datetime | None
 
 
-def window(ways: Sequence[Reach], listing: WalListing) -> Window | None:
+def window(ways: Sequence[Reach]) -> Window | None:
     """The window that reaches the newest moment; None without a backup.
 
     Older backups from which there is a gap are no part of it: of them only moments before the gap can be reached.
@@ -168,7 +208,10 @@ def window(ways: Sequence[Reach], listing: WalListing) -> Window | None:
     newest = max(ways, key=lambda way: (way.timeline, way.end))
     whole = [way for way in ways if (way.timeline, way.end) == (newest.timeline, newest.end)]
     oldest = min(whole, key=lambda way: way.backup.finished_at)
-    return Window(oldest.backup, oldest.backup.finished_at, stored_until(oldest, listing), oldest.end)
+    since = oldest.backup.finished_at
+    until = max(oldest.whole_until or since, since)
+    stored = oldest.stored_at
+    return Window(oldest.backup, since, until, oldest.end, stored if stored and stored > until else None)
 
 
 def left_off(listing: WalListing, timeline: int, branches: Sequence[Branch]) -> tuple[int, Lsn] | None:
@@ -180,7 +223,7 @@ def left_off(listing: WalListing, timeline: int, branches: Sequence[Branch]) -> 
         branches: Its ancestors, from its history.
     """
     following = timeline
-    for number, leaves in [(timeline, None), *((branch.parent, branch.at) for branch in reversed(branches))]:
+    for number, leaves in reversed(path(timeline, branches)):
         ends = [part.end for part in listing.ranges() if part.timeline == number]
         if ends and leaves is not None and max(ends) >= leaves:
             return following, leaves  # all of it is there: what comes next is on the timeline that left it

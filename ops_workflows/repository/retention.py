@@ -12,9 +12,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
-from ops_workflows.repository.backup_facts import LADDER, BackupFacts, ancestors, is_faulty
+from ops_workflows.repository.backup_facts import BackupFacts, ancestors, is_faulty
 from ops_workflows.repository.periods import Policy, of_periods, why_gone
 from ops_workflows.repository.retention_dumps import DumpDecision, DumpFacts, plan_dumps
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.repository.wal import Piece
 from ops_workflows.repository.wal_need import WalFacts
 
@@ -134,7 +135,7 @@ def _last(past: list[BackupFacts]) -> Iterator[tuple[str, str]]:
         yield past[-1].id, "newest"
         highest = max(reversed(past), key=lambda backup: backup.height)
         if highest.height:
-            yield highest.id, f"last backup that reached {LADDER[highest.height - 1]}"
+            yield highest.id, f"last backup that reached {tuple(Rung)[highest.height - 1]}"
 
 
 def _on_the_living_timeline(

@@ -10,10 +10,9 @@ Everything here is a pure function of names, so that a bucket with years of WAL 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import pairwise
 from typing import Self
 
 from ops_workflows.errors import IntegrityError
@@ -22,7 +21,8 @@ from ops_workflows.storage.objects import StoredObject
 
 SUFFIX = ".zst"
 DIGEST = "sha256"  # metadata: of the log's bytes, since encryption never gives the same twice
-ALL_UNTIL = "all-until"  # metadata: when, by the server's clock, there was nothing beyond; empty if there was
+ALL_UNTIL = "all-until"  # metadata: a time at which, by the server's clock, it had nothing beyond this object
+UNKNOWN = "unknown"  # in its place, where the receiver had not come to the end of the server's log yet
 _XLOG_ID = 1 << 32  # bytes in what the middle eight digits of a segment's name count
 _SEGMENT = re.compile(r"(?P<timeline>[0-9A-F]{8})/(?P<name>[0-9A-F]{24})\.zst(\.age)?")
 _TAIL = re.compile(
@@ -70,9 +70,11 @@ class Piece:
         timeline: Which.
         start: Its first byte's place.
         end: The place after its last byte.
-        stored_at: When it was stored. Of the last of a range, `read_listing` says instead until when it is all that
-            had been written, or None where that cannot be known.
+        stored_at: When it was stored, by the bucket's clock. The bucket may have been away long before, and a copy is
+            stored later: what had been committed by then may be missing.
         whole: Whether it is a finished segment.
+        all_until: A time at which, by the server's clock, nothing had been written beyond it: all that was committed
+            by then lies before its end. None where it is not known, or was not asked for.
     """
 
     key: str
@@ -81,6 +83,7 @@ class Piece:
     end: Lsn
     stored_at: datetime | None
     whole: bool
+    all_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +105,17 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class WalListing:
-    """What of the log is in the bucket."""
+    """What of the log is in the bucket.
+
+    Attributes:
+        pieces: By timeline and place.
+        histories: Timelines whose history files are there.
+        branches: What those say, where they have been read: the ancestors of a timeline, oldest first.
+    """
 
     pieces: tuple[Piece, ...]
     histories: frozenset[int] = field(default_factory=frozenset)
+    branches: Mapping[int, Sequence[Branch]] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, objects: Iterable[StoredObject], prefix: str, segment_bytes: int) -> Self:
@@ -130,23 +140,29 @@ class WalListing:
 
     def ranges(self) -> list[Range]:
         """The log without gaps, timeline by timeline, each range as long as it can be."""
-        found: list[Range] = []
-        for piece in self.pieces:
-            last = found[-1] if found else None
-            if last is not None and last.timeline == piece.timeline and piece.start <= last.end:
-                found[-1] = Range(last.timeline, last.start, max(last.end, piece.end))
-            else:
-                found.append(Range(piece.timeline, piece.start, piece.end))
-        return found
+        return _joined(Range(piece.timeline, piece.start, piece.end) for piece in self.pieces)
 
     def gaps(self) -> list[Range]:
-        """What is missing between two ranges of the same timeline."""
+        """What is missing on the way to the end of each timeline, from the first of it that is there."""
         ranges = self.ranges()
-        return [
-            Range(before.timeline, before.end, after.start)
-            for before, after in pairwise(ranges)
-            if before.timeline == after.timeline
-        ]
+        missing = {gap for timeline in {part.timeline for part in ranges} for gap in self._missing(timeline, ranges)}
+        return _joined(sorted(missing, key=lambda gap: (gap.timeline, gap.start)))
+
+    def _missing(self, timeline: int, ranges: list[Range]) -> Iterator[Range]:
+        at: Lsn | None = None  # from here on the way is needed
+        for number, leaves in path(timeline, self.branches.get(timeline, ())):
+            parts = [part for part in ranges if part.timeline == number and (leaves is None or part.start < leaves)]
+            if at is None and not parts:
+                continue
+            at = parts[0].start if at is None else at
+            for part in parts:
+                if at < part.start:
+                    yield Range(number, at, part.start)
+                at = max(at, part.end)
+            if leaves is not None:
+                if at < leaves:
+                    yield Range(number, at, leaves)
+                at = leaves
 
     def end(self, timeline: int, start: int) -> Lsn | None:
         """How far a timeline's log goes without a gap from a place on; None when not even that place is there."""
@@ -169,6 +185,32 @@ class WalListing:
             best = max(fitting, key=lambda piece: piece.end)
             yield best
             at = best.end
+
+
+def path(timeline: int, branches: Sequence[Branch]) -> list[tuple[int, Lsn | None]]:
+    """The timelines that lead to one, oldest first, each with the place where the next leaves it; it leaves nowhere."""
+    return [*((branch.parent, branch.at) for branch in branches), (timeline, None)]
+
+
+def _joined(parts: Iterable[Range]) -> list[Range]:
+    """Ranges, in order of timeline and start, with those that touch made into one."""
+    found: list[Range] = []
+    for part in parts:
+        last = found[-1] if found else None
+        if last is not None and last.timeline == part.timeline and part.start <= last.end:
+            found[-1] = Range(last.timeline, last.start, max(last.end, part.end))
+        else:
+            found.append(part)
+    return found
+
+
+def known_time(said: str | None) -> datetime | None:
+    """The time that an object's `all-until` names; None where it has none, or names none."""
+    try:
+        found = datetime.fromisoformat(said or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def superseded(names: Iterable[str]) -> set[str]:

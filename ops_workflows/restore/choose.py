@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from ops_workflows.errors import RefusedError
 from ops_workflows.repository.backup import Backup
-from ops_workflows.repository.reach import Reach, stored_until, window
-from ops_workflows.repository.wal import WalListing
+from ops_workflows.repository.reach import Reach, window
+from ops_workflows.repository.wal import Range, WalListing
 from ops_workflows.restore.moment import AtLsn, AtName, AtTime, BackupEnd, Latest, Moment
 
 
@@ -53,9 +53,9 @@ def choose(moment: Moment, reaches: Sequence[Reach], listing: WalListing) -> Rou
     """
     if not reaches:
         raise RefusedError("There is no backup to recover from: take one, `ops backup`.")
-    fitting = [reach for reach in reaches if _fits(moment, reach, listing)]
+    fitting = [reach for reach in reaches if _fits(moment, reach)]
     if not fitting:
-        raise RefusedError(f"{moment} cannot be reached. {describe_window(reaches, listing)}")
+        raise RefusedError(f"{moment} cannot be reached. {describe_window(reaches, listing.gaps())}")
     timeline = max(reach.timeline for reach in fitting)
     on_it = [reach for reach in fitting if reach.timeline == timeline]
     match moment:
@@ -70,24 +70,27 @@ def choose(moment: Moment, reaches: Sequence[Reach], listing: WalListing) -> Rou
     return Route(moment, best)
 
 
-def describe_window(reaches: Sequence[Reach], listing: WalListing) -> str:
-    """The moments that can be reached, for a person."""
-    found = window(reaches, listing)
+def describe_window(reaches: Sequence[Reach], gaps: Sequence[Range] = ()) -> str:
+    """The moments that can be reached, and what is missing, for a person."""
+    found = window(reaches)
     if found is None:
         return "There is no backup to recover from."
     text = (
         f"The window is {found.since:%Y-%m-%d %H:%M:%S} to {found.until:%Y-%m-%d %H:%M:%S} UTC, "
         f"{found.first.stop_lsn} to {found.end}."
     )
-    gaps = ", ".join(f"{gap.start} to {gap.end} on timeline {gap.timeline}" for gap in listing.gaps())
-    return text + (f" WAL is missing: {gaps}." if gaps else "")
+    if found.attempt is not None:
+        text += f" Later ones, up to {found.attempt:%Y-%m-%d %H:%M:%S}, may be in the WAL: an attempt tells."
+    missing = ", ".join(f"{gap.start} to {gap.end} on timeline {gap.timeline}" for gap in gaps)
+    return text + (f" WAL is missing: {missing}." if missing else "")
 
 
-def _fits(moment: Moment, reach: Reach, listing: WalListing) -> bool:
+def _fits(moment: Moment, reach: Reach) -> bool:
     match moment:
         case Latest() | BackupEnd() | AtName():
             return True
         case AtLsn(lsn):
             return reach.backup.stop_lsn <= lsn <= reach.end
         case AtTime(time):
-            return reach.backup.finished_at <= time <= stored_until(reach, listing)
+            # Beyond the time until which the WAL is known to be whole, the attempt has to prove itself.
+            return reach.backup.finished_at <= time and (reach.holds_all(time) or reach.may_hold(time))

@@ -16,9 +16,13 @@ class RestoreConfig(dg.Config):
         default="latest",
         description="latest, a time with its zone, an LSN, or name:RESTORE_POINT: the moment to go to.",
     )
-    backup_id: str = Field(default="", description="The backup to begin with, from `ops backups`. Empty: the best.")
+    backup_id: str | None = Field(
+        default=None, description="The backup to begin with, from `ops backups`. Left out: the best."
+    )
     confirm: str = Field(
-        default="", description="Type the database's name to carry the plan out. Empty: the plan is shown, and no more."
+        default="",
+        description="Type the database's name to carry the plan out. Empty: the plan is shown in the log, nothing is "
+        "done, and the run fails, for nothing was restored.",
     )
 
 
@@ -26,15 +30,17 @@ class RestoreConfig(dg.Config):
 def restore_where_it_stood(context: dg.OpExecutionContext, config: RestoreConfig) -> None:
     """Show the plan; with the database's name typed, carry it out."""
     from ops_workflows.repository.catalogue import open_repository
-    from ops_workflows.restore.in_place import plan_in_place, restore_in_place
+    from ops_workflows.restore.in_place import restore_in_place
+    from ops_workflows.restore.in_place_plan import plan_in_place
     from ops_workflows.restore.moment import parse_moment
 
     settings = Settings.read()
-    data_dir = Path(settings.require("primary_data_dir"))
-    plan = plan_in_place(settings, data_dir, parse_moment(config.to), config.backup_id or None)
+    moment, data_dir = parse_moment(config.to), Path(settings.require("primary_data_dir"))
+    repository = open_repository(settings)
+    plan = plan_in_place(settings, repository, data_dir, moment, config.backup_id)
     context.log.info("\n".join(plan.describe()))
-    done = restore_in_place(settings, open_repository(settings), plan, config.confirm, Logged(context.log))
-    context.log.info(f"{done} is ready: start the server.")
+    done = restore_in_place(settings, repository, plan, config.confirm, Logged(context.log))
+    context.log.info(f"{done} is ready: start the server, and rebuild its standbys.")
 
 
 @dg.job(

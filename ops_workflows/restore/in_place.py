@@ -1,114 +1,35 @@
 """The database restored where it stood: the old data directory is moved aside and never deleted.
 
-The new one is restored and recovered beside it, and has answered on a private socket, before two renames put it in its
-place. Each step can be seen on the disk, so whatever interrupts the work, running it again goes on from there.
+All that can be known to stand in the way is looked at before the server is stopped. From its stop on, the old directory
+is held (see `held`): its pg_control lies under another name, so that nothing starts a server over it while the new one
+is restored and recovered beside it, until that one has answered on a private socket and two renames have put it in its
+place. A failure gives the old directory back as it was. After a kill each step can be seen on the disk (see `beside`),
+and running the same again goes on from there, or gives it back.
 """
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-
-from psycopg.conninfo import conninfo_to_dict
 
 from ops_workflows.errors import DatabaseError, RefusedError
 from ops_workflows.postgres.connection import connect
-from ops_workflows.postgres.file_lock import HeldError, file_lock
 from ops_workflows.postgres.server import DataDirectory
 from ops_workflows.progress import SILENT, Progress
-from ops_workflows.repository.backup import utc_now
 from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.wal import WalListing
 from ops_workflows.restore import run
-from ops_workflows.restore.moment import Moment
+from ops_workflows.restore.beside import Beside, Recovered
+from ops_workflows.restore.choose import Route
+from ops_workflows.restore.extract import CONTROL
+from ops_workflows.restore.held import hold, how_to_start, is_quiet, release
+from ops_workflows.restore.in_place_plan import InPlacePlan, way_in
+from ops_workflows.restore.moment import Latest
+from ops_workflows.restore.old_log import log_of_directory
+from ops_workflows.restore.plan import RestorePlan
 from ops_workflows.restore.route import find_route
-from ops_workflows.restore.target import MARK, sync_folder
+from ops_workflows.restore.target import sync_folder
 from ops_workflows.settings import Settings
-
-_STOP_SECONDS = 120.0  # a server that is stopped ships its last WAL first; the receiver takes up to its flush interval
-
-
-@dataclass(frozen=True, slots=True)
-class InPlacePlan:
-    """What a restore in place is going to do.
-
-    Attributes:
-        data_dir: The data directory that is to be replaced.
-        moment: Where to.
-        backup_id: The backup to begin with; None for the best.
-        database: The name that a person has to type.
-        aside: Where the present data directory goes; None if there is none.
-        is_running: Whether a server runs over it, which is stopped first.
-        resumes: Whether an earlier run had already recovered the new one, and only the move is left.
-    """
-
-    data_dir: Path
-    moment: Moment
-    backup_id: str | None
-    database: str
-    aside: Path | None
-    is_running: bool
-    resumes: bool
-
-    @property
-    def new(self) -> Path:
-        """Where the new data directory is made."""
-        return self.data_dir.with_name(f"{self.data_dir.name}.new")
-
-    @property
-    def ready(self) -> Path:
-        """The file that says that the new one has been recovered, and to what."""
-        return self.data_dir.with_name(f"{self.data_dir.name}.new.ready")
-
-    def describe(self) -> list[str]:
-        """The plan, a line each, for a person."""
-        lines = [f"restore database {self.database} in place, in {self.data_dir}, to {self.moment}:"]
-        if self.is_running:
-            lines.append("  stop the server that runs there, so that nobody writes any more; its last WAL is shipped")
-        if self.resumes:
-            lines.append(f"  take {self.new}, which an earlier run has recovered to that moment")
-        else:
-            lines.append(f"  restore and recover into {self.new}, verify it, and see that it answers")
-        if self.aside:
-            lines.append(f"  move the present data directory to {self.aside}, where it stays until you delete it")
-        lines.append(f"  move the new one to {self.data_dir}; start the server, and rebuild its standbys")
-        return lines
-
-
-def plan_in_place(settings: Settings, data_dir: Path, moment: Moment, backup_id: str | None) -> InPlacePlan:
-    """Look at what there is and decide; nothing is touched.
-
-    Raises:
-        RefusedError: The folder is no data directory, or beside it lies what is not ours.
-    """
-    data_dir = data_dir.absolute()
-    if data_dir.is_symlink():
-        data_dir = data_dir.resolve()
-    there = data_dir.exists() and any(data_dir.iterdir())
-    if there and not (data_dir / "PG_VERSION").exists():
-        raise RefusedError(f"{data_dir} is no PostgreSQL data directory: name the one that is to be replaced.")
-    database = str(conninfo_to_dict(settings.require("backup_dsn")).get("dbname", "postgres"))
-    aside = data_dir.with_name(f"{data_dir.name}.before-{utc_now():%Y%m%dT%H%M%SZ}") if there else None
-    plan = InPlacePlan(
-        data_dir=data_dir,
-        moment=moment,
-        backup_id=backup_id,
-        database=database,
-        aside=aside,
-        is_running=bool(DataDirectory(data_dir).running_processes()) if there else False,
-        resumes=False,
-    )
-    foreign = plan.new.exists() and any(plan.new.iterdir())
-    if plan.ready.exists():
-        if plan.ready.read_text() != _label(plan):
-            raise RefusedError(
-                f"{plan.new} was recovered to another moment by an earlier run: {plan.ready.read_text().strip()}. "
-                f"Finish that with the same --to, or remove {plan.new} and {plan.ready}."
-            )
-        return InPlacePlan(data_dir, moment, backup_id, database, aside, plan.is_running, resumes=True)
-    if foreign and not (plan.new / MARK).exists() and not _is_unfinished(plan):
-        raise RefusedError(f"{plan.new} is not ours: move it away; it would be overwritten.")
-    return plan
 
 
 def restore_in_place(
@@ -127,88 +48,148 @@ def restore_in_place(
         The data directory, ready to be started by whatever starts it.
 
     Raises:
-        RefusedError: The name is not the database's, or another such restore is at work: nothing was done. Or the
-            moment cannot be reached.
-        OpsError: The restore failed; the old data directory is where it was, its server stopped.
+        RefusedError: The name is not the database's, another such restore is at work, the moment cannot be reached, or
+            things are not as they were when the plan was made.
+        OpsError: The restore failed. Whatever is raised, the old data directory is where it was and can be started.
     """
     if confirmed != plan.database:
         raise RefusedError(f"Nothing was done: type the database's name, {plan.database}, to confirm.")
-    with ExitStack() as alone:
-        lock = plan.data_dir.with_name(f"{plan.data_dir.name}.new.lock")
-        try:
-            alone.enter_context(file_lock(lock))
-        except HeldError:
-            raise RefusedError(f"Another restore in place of {plan.data_dir} is at work: wait for it to end.") from None
-        if plan.is_running:
-            progress.say(f"Stopping the server over {plan.data_dir}: from here on nobody writes.")
-            DataDirectory(plan.data_dir).stop("fast", timeout=_STOP_SECONDS)
-        if not plan.resumes:
-            _recover(settings, repository, plan, progress)
-        _swap(plan, progress)
-        lock.unlink()
+    with plan.beside.alone(), plan.beside.explained():
+        if plan.is_done:
+            _tidy(plan.beside)
+            progress.say("An earlier run had put it in place; only its marks were left, and they are removed.")
+            return plan.data_dir
+        with _given_back(plan, progress):
+            _replace(settings, repository, plan, progress)
     return plan.data_dir
 
 
-def _recover(settings: Settings, repository: Repository, plan: InPlacePlan, progress: Progress) -> None:
-    _clear(plan)
-    # Only now: what the stopped server has shipped last belongs to the latest moment.
+def _replace(settings: Settings, repository: Repository, plan: InPlacePlan, progress: Progress) -> None:
+    beside = plan.beside
     route, listing = find_route(repository, plan.moment, plan.backup_id)
-    spaces = {
-        space.oid: plan.data_dir.with_name(f"{plan.data_dir.name}.tablespaces-{route.backup.id}") / str(space.oid)
-        for space in route.backup.tablespaces
-    }
-    chosen = run.plan(route, plan.new, spaces, repository.chain(route.backup))
-    _unfinished(plan).touch()
+    if not _has(plan, route):
+        _clear(beside)
+        way_in(settings, repository, plan, route, listing)
+    beside.unfinished.write_text(
+        f"`ops restore --in-place` is at work on {plan.data_dir}, or has failed or was killed: then run it again.\n"
+        f"To give it up: {how_to_start(plan.data_dir)}, if it is there, and remove {beside.new} and this file.\n"
+    )
+    if plan.aside is not None:
+        _fence(plan, progress)
+    if isinstance(plan.moment, Latest):
+        # Only now: what the stopped server has shipped last belongs to it.
+        route, listing = find_route(repository, plan.moment, plan.backup_id)
+        _require_promised(settings, plan, route)
+    if not _has(plan, route):
+        _clear(beside)
+        chosen = way_in(settings, repository, plan, route, listing)
+        _recover(settings, repository, plan, chosen, listing, progress=progress)
+    _swap(plan, progress)
+    _tidy(beside)
+
+
+def _has(plan: InPlacePlan, route: Route) -> bool:
+    """Whether an earlier run has recovered what a way leads to."""
+    return plan.earlier is not None and plan.earlier.is_in(plan.beside.new) and plan.earlier.is_current(route)
+
+
+def _fence(plan: InPlacePlan, progress: Progress) -> None:
+    if DataDirectory(plan.data_dir).running_processes():
+        if not plan.is_running:
+            raise RefusedError(f"A server has been started over {plan.data_dir} meanwhile: plan again.")
+        progress.say(f"Stopping the server over {plan.data_dir}: from here on nobody writes.")
+    hold(plan.data_dir)
+
+
+def _require_promised(settings: Settings, plan: InPlacePlan, route: Route) -> None:
+    log = log_of_directory(settings, plan.data_dir)
+    if plan.promises_all and not (log and log.is_whole_in(route.reach)):
+        raise RefusedError(
+            f"The receiver has not shipped all that the server over {plan.data_dir} wrote before it stopped (to "
+            f"{log.end if log else 'an unknown place'}; the bucket has it to {route.reach.end}): start it and see "
+            "`ops wal status`, or do this again, whose plan then says what would be left behind."
+        )
+
+
+def _recover(
+    settings: Settings,
+    repository: Repository,
+    plan: InPlacePlan,
+    chosen: RestorePlan,
+    listing: WalListing,
+    *,
+    progress: Progress,
+) -> None:
     with run.recovered(settings, repository, chosen, listing, progress) as (restored, server):
         with connect(server.dsn(plan.database, restored.backup.superuser)) as connection:
             row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
         if row is None or row[0]:
-            raise DatabaseError(f"The server over {plan.new} has not ended its recovery.")
-    plan.ready.write_text(_label(plan))
-    sync_folder(plan.ready.parent)
+            raise DatabaseError(f"The server over {chosen.target} has not ended its recovery.")
+    plan.beside.write_recovered(Recovered.now(chosen.route, plan.backup_id, chosen.target))
 
 
 def _swap(plan: InPlacePlan, progress: Progress) -> None:
-    if plan.data_dir.exists():
-        if any(plan.data_dir.iterdir()):
-            if plan.aside is None:
-                raise RefusedError(f"{plan.data_dir} has been filled meanwhile: look at it, and plan again.")
-            plan.data_dir.rename(plan.aside)
-            progress.say(f"The old data directory is {plan.aside}.")
-        else:
-            plan.data_dir.rmdir()
-    plan.new.rename(plan.data_dir)
-    sync_folder(plan.data_dir.parent)
-    plan.ready.unlink()
-    _unfinished(plan).unlink(missing_ok=True)
-    shutil.rmtree(plan.new.with_name(f"{plan.new.name}.run"), ignore_errors=True)
+    data_dir, new = plan.data_dir, plan.beside.new
+    progress.begin("put in place", None)
+    if not new.exists():
+        raise RefusedError(f"{new} is gone, so nothing was moved: plan again.")
+    for folder in (data_dir, new):
+        if folder.exists() and not is_quiet(folder):
+            raise RefusedError(f"A server runs over {folder}, so nothing was moved: stop it, and plan again.")
+    if data_dir.exists() and not any(data_dir.iterdir()):
+        data_dir.rmdir()
+    if data_dir.exists():
+        if plan.aside is None or (data_dir / CONTROL).exists():
+            raise RefusedError(f"{data_dir} was changed meanwhile, so nothing was moved: look at it, and plan again.")
+        data_dir.rename(plan.aside)
+    new.rename(data_dir)
+    sync_folder(data_dir.parent)
+    if plan.aside is not None:
+        progress.say("The old data directory is {plan.aside}.")
 
 
-def _clear(plan: InPlacePlan) -> None:
-    """Remove what an earlier run of ours, which did not get as far as a recovered server, has left."""
-    for left in _left_over(plan):
-        if DataDirectory(left).running_processes():
-            DataDirectory(left).stop("immediate")
-        shutil.rmtree(left)
-    shutil.rmtree(plan.new.with_name(f"{plan.new.name}.run"), ignore_errors=True)
+def _tidy(beside: Beside) -> None:
+    """Remove what shows that the work is not done; the file that says what was recovered goes last."""
+    for folder in beside.held():
+        release(folder)
+    shutil.rmtree(beside.run, ignore_errors=True)
+    for mark in (beside.part, beside.unfinished, beside.ready):
+        mark.unlink(missing_ok=True)
 
 
-def _left_over(plan: InPlacePlan) -> Iterator[Path]:
-    if plan.new.exists() and ((plan.new / MARK).exists() or _is_unfinished(plan) or not any(plan.new.iterdir())):
-        # Its tablespaces first: they are known only from its links, and never from a name that another may have.
-        spaces = plan.new / "pg_tblspc"
-        if spaces.is_dir():
-            yield from (link.resolve() for link in spaces.iterdir() if link.is_symlink() and link.resolve().is_dir())
-        yield plan.new
+def _clear(beside: Beside) -> None:
+    """Remove the new data directory that an earlier run has made, if it made one, and what belongs to it."""
+    if not beside.is_ours():
+        raise RefusedError(f"{beside.new} is not ours: move it away; it would be overwritten.")
+    beside.ready.unlink(missing_ok=True)
+    if DataDirectory(beside.new).running_processes():
+        DataDirectory(beside.new).stop("immediate")
+    # Its tablespaces are those that both its links and their names call ours: replay makes links to others' folders.
+    for space in _tablespaces(beside.new) - _tablespaces(beside.data_dir):
+        if space.parent.name.startswith(f"{beside.data_dir.name}.tablespaces-"):
+            shutil.rmtree(space)
+    for folder in (beside.new, beside.run):
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
-def _unfinished(plan: InPlacePlan) -> Path:
-    return plan.data_dir.with_name(f"{plan.data_dir.name}.new.unfinished")
+def _tablespaces(data_dir: Path) -> set[Path]:
+    links = data_dir / "pg_tblspc"
+    return {link.resolve() for link in links.iterdir() if link.resolve().is_dir()} if links.is_dir() else set()
 
 
-def _is_unfinished(plan: InPlacePlan) -> bool:
-    return _unfinished(plan).exists()
-
-
-def _label(plan: InPlacePlan) -> str:
-    return f"recovered to {plan.moment} from {plan.backup_id or 'the best backup'}\n"
+@contextmanager
+def _given_back(plan: InPlacePlan, progress: Progress) -> Iterator[None]:
+    """However a `with` fails, the old data directory is where it was after it, and can be started."""
+    try:
+        yield
+    finally:
+        for folder in plan.beside.held():
+            if plan.data_dir.exists():
+                release(folder)
+            else:  # it ended between the two renames
+                folder.rename(plan.data_dir)
+                release(plan.data_dir)
+            progress.say("The old data directory can be started again.")
+        if not plan.beside.new.exists():
+            plan.beside.unfinished.unlink(missing_ok=True)

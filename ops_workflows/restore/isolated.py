@@ -5,14 +5,15 @@ address, wait for a synchronous standby, follow a primary, load libraries that t
 the server starts from a configuration of its own, and what ALTER SYSTEM left in the data directory is overridden.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops_workflows.errors import DatabaseError
+from ops_workflows.errors import ConfigurationError, DatabaseError
 from ops_workflows.postgres.account import Account, hand_over
 from ops_workflows.postgres.programs import Programs, run
-from ops_workflows.postgres.server import Server
+from ops_workflows.postgres.server import LONGEST_SOCKET_PATH, Server
 from ops_workflows.restore.choose import Route
 from ops_workflows.restore.moment import AtLsn, AtName, AtTime, BackupEnd, Latest
 
@@ -62,6 +63,20 @@ _NO_TARGET = dict.fromkeys(
     ["recovery_target", *(f"recovery_target_{kind}" for kind in ("name", "time", "xid", "lsn"))], ""
 )
 _SINCE = {"summarize_wal": 17}
+
+
+def require_socket(run_dir: Path) -> None:
+    """See to it that the server's socket can lie in a folder, which need not be there yet.
+
+    Raises:
+        ConfigurationError: Its path would be longer than the kernel can take.
+    """
+    excess = len(os.fsencode(run_dir / f".s.PGSQL.{_ALONE['port']}")) - LONGEST_SOCKET_PATH
+    if excess > 0:
+        raise ConfigurationError(
+            f"The socket of the restored server would lie in {run_dir}, whose path is {excess} bytes too long for the "
+            "kernel: choose a target with a shorter path (for drills and checks: OPS_SCRATCH_DIR)."
+        )
 
 
 def isolated_server(

@@ -1,6 +1,7 @@
 """What a restore is going to do, decided before anything is touched: a pure function from facts to a plan."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -14,7 +15,9 @@ _MARGIN = 1.05  # of the database's size: file systems need room for themselves
 _MiB = 1024**2
 _GiB = 1024**3
 _MOST_WAL = 5 * _GiB  # that lies on the disk at once: what recovery keeps until its next restart point, and a little
-
+# pg_verifybackup and recovery start programs through a shell, whose words the first five end or change; "%" does so to
+# a restore_command and "," to a list of folders; a pid file has lines; and a lone surrogate is a byte that is no UTF-8.
+_SPOILING = re.compile(r"""["'$`\\%,\x00-\x1f\x7f\ud800-\udfff]""")
 
 LINKS = ".ops_links"  # below the target, hence on its disk: what incremental backups are put together from
 
@@ -38,6 +41,7 @@ class RestorePlan:
         target: The new data directory.
         tablespaces: By oid, where each further tablespace goes.
         clear: Folders with what an earlier, interrupted restore left: emptied first.
+        starts: Whether a server is to be started over it.
     """
 
     route: Route
@@ -45,6 +49,7 @@ class RestorePlan:
     target: Path
     tablespaces: Mapping[int, Path]
     clear: tuple[Path, ...]
+    starts: bool = True
 
     @property
     def backup(self) -> Backup:
@@ -93,7 +98,8 @@ def plan_restore(
         tablespaces: The folders for the backup's further tablespaces by oid, as they are now.
 
     Raises:
-        RefusedError: A folder holds something, cannot be written, or has too little room.
+        RefusedError: A folder holds something, cannot be written, has too little room, or a path that a restore cannot
+            work in.
     """
     backup = route.backup
     missing = [str(space.oid) for space in backup.tablespaces if space.oid not in tablespaces]
@@ -107,6 +113,28 @@ def plan_restore(
             f"{', '.join(str(space.oid) for space in backup.tablespaces) or 'none'}. Correct --tablespace."
         )
     folders = [target, *tablespaces.values()]
+    _require_usable(folders)
+    links = sum(link.archived_bytes for link in chain) if len(chain) > 1 else 0
+    needed = int((backup.database_bytes + links) * _MARGIN) + min(route.wal_bytes, _MOST_WAL)
+    free = min(folder.free_bytes for folder in folders)
+    if needed > free:
+        where = ", ".join(str(folder.path) for folder in folders)
+        raise RefusedError(
+            f"{where} has too little room: backup {backup.id} needs {needed / _GiB:.2f} GiB and "
+            f"{free / _GiB:.2f} GiB are free. Choose a larger disk."
+        )
+    clear = tuple(folder.path for folder in folders if folder.interrupted)
+    return RestorePlan(route, chain, target.path, {oid: folder.path for oid, folder in tablespaces.items()}, clear)
+
+
+def _require_usable(folders: Sequence[Folder]) -> None:
+    """See to it that a restore can work in these folders, of which the first is the target."""
+    target = folders[0].path
+    if spoiling := _SPOILING.search(str(target)):
+        raise RefusedError(
+            f"A restore cannot work in {str(target)!r}, for {spoiling[0]!r} means something to PostgreSQL's programs: "
+            "choose a folder without it in its path (for drills and checks: OPS_SCRATCH_DIR)."
+        )
     for one, other in permutations(folders, 2):
         if one.path.is_relative_to(other.path):
             raise RefusedError(f"{one.path} lies in {other.path}: give each tablespace and the target its own folder.")
@@ -119,14 +147,3 @@ def plan_restore(
             raise RefusedError(
                 f"{folder.path} is not empty: choose an empty or new folder; nothing is ever overwritten."
             )
-    links = sum(link.archived_bytes for link in chain) if len(chain) > 1 else 0
-    needed = int((backup.database_bytes + links) * _MARGIN) + min(route.wal_bytes, _MOST_WAL)
-    free = min(folder.free_bytes for folder in folders)
-    if needed > free:
-        where = ", ".join(str(folder.path) for folder in folders)
-        raise RefusedError(
-            f"{where} has too little room: backup {backup.id} needs {needed / _GiB:.2f} GiB and "
-            f"{free / _GiB:.2f} GiB are free. Choose a larger disk."
-        )
-    clear = tuple(folder.path for folder in folders if folder.interrupted)
-    return RestorePlan(route, chain, target.path, {oid: folder.path for oid, folder in tablespaces.items()}, clear)

@@ -20,7 +20,7 @@ def find_route(repository: Repository, moment: Moment, backup_id: str | None = N
         RefusedError: There is no such backup, or the moment cannot be reached; the text says what can.
         StorageError: The bucket did not answer.
     """
-    backups = [repository.find(backup_id)] if backup_id else repository.backups()
+    backups = [repository.find(backup_id)] if backup_id is not None else repository.backups()
     if not backups:
         raise RefusedError(
             f"There is no backup of {repository.layout.system} in {repository.store}: take one, `ops backup`."

@@ -1,5 +1,6 @@
 """The one restore path: drills, checks and people all come this way. Plan, fetch and extract, verify; then start."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from ops_workflows.errors import ConfigurationError, DatabaseError, IntegrityError, RefusedError
 from ops_workflows.postgres.account import can_reach, server_account
 from ops_workflows.postgres.connection import connect
-from ops_workflows.postgres.processes import wait_until
+from ops_workflows.postgres.processes import size_of, wait_until
 from ops_workflows.postgres.programs import find_programs
 from ops_workflows.postgres.server import Server
 from ops_workflows.progress import SILENT, Progress
@@ -18,11 +19,11 @@ from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.layout import RECORD
 from ops_workflows.repository.leases import reading
 from ops_workflows.repository.wal import WalListing
-from ops_workflows.restore.choose import Route, own_end
+from ops_workflows.restore.choose import Route, describe_window, own_end
 from ops_workflows.restore.combine import combine
 from ops_workflows.restore.extract import extract
-from ops_workflows.restore.isolated import isolated_server, recovery_settings
-from ops_workflows.restore.moment import AtLsn, AtTime, Latest
+from ops_workflows.restore.isolated import isolated_server, recovery_settings, require_socket
+from ops_workflows.restore.moment import AtName, AtTime, BackupEnd, Latest
 from ops_workflows.restore.plan import RestorePlan, plan_restore
 from ops_workflows.restore.readable import require_backups, require_wal
 from ops_workflows.restore.target import Folder, filling
@@ -31,7 +32,10 @@ from ops_workflows.restore.wal_feed import WalFeed
 from ops_workflows.settings import Settings
 
 _RECOVERY_SECONDS = 600
+_REPLAYED = re.compile(r"redo done at .*elapsed: ([\d.]+) s")
 _SLOWEST_REPLAY = 4_000_000  # bytes of WAL per second, below which replay is given up
+_RAN_OUT = "recovery ended before configured recovery target was reached"
+_CONSISTENT = "consistent recovery state reached"
 
 
 @dataclass(slots=True)
@@ -147,9 +151,11 @@ def running(
         DatabaseError: It did not start or did not come to the moment; with its last words.
         IntegrityError: WAL that the bucket lists could not be read from it.
     """
-    with restored.phase("recover and start"):
-        progress.begin("recover and start", None)
-        server = _start(settings, restored, progress, feed, stay=stay)
+    progress.begin("recover and start", None)
+    began = time.monotonic()
+    server = _start(settings, restored, progress, feed, stay=stay)
+    replay = _replay_seconds(restored.directory)
+    restored.seconds |= {"replay": replay, "boot": max(0.0, time.monotonic() - began - replay)}
     well = False
     try:
         yield server
@@ -202,6 +208,15 @@ def _require_way(settings: Settings, chosen: RestorePlan) -> None:
                 f"{folder} cannot be reached by {account.name if account else 'us'}, whom PostgreSQL runs as: choose "
                 "a folder that can be, or set OPS_SERVER_USER."
             )
+    if chosen.starts:
+        beside = _run_dir(chosen.target)
+        require_socket(beside)
+        seen = Folder.look(beside)
+        if not (seen.is_folder and seen.writable):
+            raise ConfigurationError(
+                f"{beside} cannot be made or written, and the restored server needs it: choose a target whose parent "
+                "folder we can write."
+            )
 
 
 def _leased(repository: Repository, chosen: RestorePlan, progress: Progress) -> AbstractContextManager[None]:
@@ -222,27 +237,45 @@ def _start(settings: Settings, restored: Restored, progress: Progress, feed: Wal
             _wait_until_there(server, restored, seconds)
         return server
 
+    log = _run_dir(restored.directory) / "server.log"
+    before = size_of(log)
     try:
         return start(restored.route)
     except DatabaseError:
         if feed is not None and (failure := feed.failure()):
             raise IntegrityError(f"Recovery stopped, since WAL could not be had: {failure}") from None
-        if not _ran_out_of_wal(restored.directory):
+        said = log.read_bytes()[before:].decode(errors="replace") if log.exists() else ""
+        is_cut_short = isinstance(restored.route.moment, BackupEnd) and _CONSISTENT not in said
+        if _RAN_OUT not in said or is_cut_short:
             raise
-        if not isinstance(restored.route.moment, AtTime | AtLsn):
-            raise RefusedError(
-                f"{restored.route.moment} is not in the WAL between {restored.backup.stop_lsn} and "
-                f"{restored.route.reach.end}: the bucket holds nothing after that."
-            ) from None
-    if stay:
-        raise RefusedError(
-            f"Nothing was committed after {restored.route.moment}, so there is nothing to stay before: omit --stay."
-        )
-    # PostgreSQL stops at the first commit after the time, or at the first record behind the place, and an idle database
-    # has none. All that was committed by then is there all the same: the WAL is known to be whole up to that moment,
-    # else the plan would have refused it.
+    if refusal := _not_at_the_end(restored.route, stay=stay):
+        raise RefusedError(refusal)
     progress.say(f"Nothing was committed after {restored.route.moment}: the end of the WAL is that moment.")
     return start(Route(Latest(), restored.route.reach))
+
+
+def _not_at_the_end(route: Route, *, stay: bool) -> str | None:
+    """Why a moment is not reached although all WAL was replayed; None where the end of the WAL is that moment.
+
+    PostgreSQL stops at the first commit after a time, at the first record behind a place or behind the backup, and an
+    idle database has none. All up to the moment is there all the same, if the WAL is known to be whole up to then.
+    """
+    moment, reach = route.moment, route.reach
+    match moment:
+        case AtName():
+            return (
+                f"{moment} is not in the WAL between {reach.backup.stop_lsn} and {reach.end}: the bucket holds nothing "
+                "after that."
+            )
+        case AtTime(time) if not reach.holds_all(time):
+            return (
+                f"{moment} cannot be reached: the WAL ends at {reach.end} without a commit after it, and is not known "
+                f"to hold all from before it. {describe_window([reach], [reach.gap] if reach.gap else [])} "
+                "--to latest brings back what there is."
+            )
+    if stay:
+        return f"Nothing was committed after {moment}, so there is nothing to stay before: omit --stay."
+    return None
 
 
 def _wait_until_there(server: Server, restored: Restored, seconds: float) -> None:
@@ -263,9 +296,10 @@ def _wait_until_there(server: Server, restored: Restored, seconds: float) -> Non
         raise DatabaseError(f"Recovery over {restored.directory} did not come to its moment within {seconds:.0f} s.")
 
 
-def _ran_out_of_wal(directory: Path) -> bool:
+def _replay_seconds(directory: Path) -> float:
+    """How long the server says that it replayed WAL; 0 where it had none to replay, or has paused and says nothing."""
     log = _run_dir(directory) / "server.log"
-    return "recovery ended before configured recovery target was reached" in log.read_text(errors="replace")
+    return sum(float(found) for found in _REPLAYED.findall(log.read_text(errors="replace")))
 
 
 def _run_dir(target: Path) -> Path:

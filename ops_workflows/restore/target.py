@@ -38,9 +38,24 @@ class Folder:
 
     @classmethod
     def look(cls, path: Path) -> Self:
-        """See what a folder is like."""
+        """See what a folder is like.
+
+        Raises:
+            RefusedError: We are not let see it, or its path is none that there can be.
+        """
         path = path.absolute()
-        nearest = next(folder for folder in (path, *path.parents) if folder.exists())
+        try:
+            return cls._seen(path)
+        except OSError as error:
+            raise _unusable(path, error) from error
+
+    @classmethod
+    def _seen(cls, path: Path) -> Self:
+        nearest = next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
+        if not nearest.exists():
+            raise RefusedError(
+                f"{nearest} is a symbolic link that leads nowhere: make the folder that it names, or choose another."
+            )
         is_folder = nearest.is_dir()
         names = _names(path) if is_folder and nearest == path else set[str]()
         return cls(
@@ -62,19 +77,22 @@ def filling(folders: Iterable[Path], leftovers: Collection[Path]) -> Iterator[No
         leftovers: Folders with what an interrupted restore left, which is removed.
 
     Raises:
-        RefusedError: Another restore is at work in one of them, or it is no longer as it was when it was looked at.
+        RefusedError: Another restore is at work in one of them, it cannot be made or written, or it is no longer as it
+            was when it was looked at.
     """
     with ExitStack() as held:
         marks = []
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
             mark = folder / MARK
             try:
+                folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(file_lock(mark, new=folder not in leftovers))
             except HeldError:
                 raise RefusedError(
                     f"Another restore is at work in {folder}, or has just ended: choose another folder, or try again."
                 ) from None
+            except OSError as error:
+                raise _unusable(folder, error) from error
             if folder in leftovers:
                 _clear(folder)
             elif _names(folder) - _UNTOUCHED:
@@ -85,6 +103,12 @@ def filling(folders: Iterable[Path], leftovers: Collection[Path]) -> Iterator[No
         for mark in marks:
             mark.unlink()
             sync_folder(mark.parent)
+
+
+def _unusable(folder: Path, error: OSError) -> RefusedError:
+    return RefusedError(
+        f"{folder} cannot be used ({error.strerror}): choose another folder, or let us enter and write this one."
+    )
 
 
 def _clear(folder: Path) -> None:

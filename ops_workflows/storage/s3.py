@@ -15,7 +15,9 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     IncompleteReadError,
+    InvalidRegionError,
     NoCredentialsError,
+    ParamValidationError,
     ReadTimeoutError,
     ResponseStreamingError,
 )
@@ -316,6 +318,10 @@ class S3Store:
             return StorageError(f"{what}: {said.rstrip('.')}. To do: {_ADVICE.get(code, "see the S3 server's log")}.")
         if isinstance(error, NoCredentialsError):
             return StorageError(f"{what}: there is no key. Set OPS_S3_ACCESS_KEY_ID and OPS_S3_SECRET_ACCESS_KEY.")
+        if isinstance(error, ParamValidationError):  # by the SDK: nothing was asked of the server
+            return StorageError(
+                f"{what}: no bucket or key can be called so. Correct OPS_S3_BUCKET, or the URL that names the bucket."
+            )
         return StorageError(f"{what}: {str(error).rstrip('.')}. Is the S3 server there? See OPS_S3_ENDPOINT_URL.")
 
 
@@ -349,8 +355,13 @@ def _client(settings: Settings) -> "S3Client":
                 s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
             ),
         )
+    except InvalidRegionError as error:
+        raise ConfigurationError(
+            f"OPS_S3_REGION is {settings.s3_region!r}, which can be no region's name: correct it, such as eu-central-1."
+        ) from error
     except (BotoCoreError, ValueError) as error:
-        raise ConfigurationError(f"The S3 settings cannot be used: {error}. See OPS_S3_ENDPOINT_URL.") from error
+        said = str(error).rstrip(".")
+        raise ConfigurationError(f"The S3 settings cannot be used: {said}. See OPS_S3_ENDPOINT_URL.") from error
 
 
 def open_store(settings: Settings) -> S3Store:

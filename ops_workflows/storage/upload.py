@@ -1,11 +1,14 @@
-"""A stream of unknown length into one object: multipart, in parallel, with flat memory.
+"""A stream of unknown length into one object: multipart, in parallel, within bounded memory.
 
-A fixed number of part-sized buffers goes round between the writer, which fills them, and the threads, which send them.
-When the bucket is slow no buffer is free and the writer waits: that is all the back-pressure there is, and the memory.
+The writer fills a part while threads send those before it. All of them together may hold so many bytes and no more:
+when the bucket is slow there is no room for another part and the writer waits. That is all the back-pressure there is,
+and the memory. Where one part is larger than that, it is alone.
 """
 
 import hashlib
-import queue
+import threading
+from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -14,35 +17,10 @@ from typing import Self
 from ops_workflows.errors import StorageError
 from ops_workflows.storage.checksums import composite
 from ops_workflows.storage.objects import StoredPart
+from ops_workflows.storage.parts import SMALLEST_PART, MiB, part_sizes
 from ops_workflows.storage.store import ObjectStore
 
-MiB = 1024 * 1024
-SMALLEST_PART = 8 * MiB  # S3 demands 5 MiB; below 8 the calls cost more than the bytes
-LARGEST_PART = 5 * 1024 * MiB  # S3 takes no more
-MOST_PARTS = 10_000
-_UNIFORM_PARTS = 8_000  # up to here all parts are equal; beyond, they double, so that a bad estimate still ends well
-_PARTS_PER_DOUBLING = 400  # five doublings: four times the estimate still fits
-
-
-def part_size(expected_bytes: int) -> int:
-    """Size of the equal parts of an object that is expected to have so many bytes, in whole MiB.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: at most 10,000 parts, none above 5 GiB.
-    """
-    needed = -(-expected_bytes // _UNIFORM_PARTS)
-    return max(SMALLEST_PART, -(-needed // MiB) * MiB)
-
-
-def expected_for(part: int) -> int:
-    """How many bytes to expect for an object to be sent in parts of this size, whole MiB and at least the smallest."""
-    return part * _UNIFORM_PARTS
-
-
-def size_of_part(number: int, base: int) -> int:
-    """Size of part `number` (from 1): `base`, past the 8,000th doubled with every 400, and never more than S3 takes."""
-    beyond = max(0, number - _UNIFORM_PARTS)
-    doubled: int = base << (-(-beyond // _PARTS_PER_DOUBLING))
-    return min(doubled, LARGEST_PART)
+_HELD = 48 * MiB  # beside the 90 MB that a process needs for Python, the SDK and libpq
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +47,33 @@ class Upload:
 
     Use as a context manager: leaving it without `finish()` aborts the upload and frees its parts. A process killed
     midway leaves a pending upload, which `ObjectStore.pending_uploads` finds.
+
+    Args:
+        store: Where to.
+        key: Full key of the object.
+        threads: Parts to send at once, if they are small enough.
+        expected_bytes: How large the object may become; 0 if unknown.
+        sizes: Of its parts, where that is not left to us.
     """
 
-    def __init__(self, store: ObjectStore, key: str, *, threads: int, expected_bytes: int = 0) -> None:
+    def __init__(
+        self, store: ObjectStore, key: str, *, threads: int, expected_bytes: int = 0, sizes: Iterable[int] | None = None
+    ) -> None:
         self._store = store
         self._key = key
-        self._base = part_size(expected_bytes)
+        self._sizes = iter(part_sizes(expected_bytes) if sizes is None else sizes)
+        self._parts_at_once = threads + 1  # those that are sent, and the one that is filled
+        self._buffers = _Buffers()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="upload")
-        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(threads + 1):
-            self._free.put(None)
         self._sent: list[Future[StoredPart]] = []
         self._sha256 = hashlib.sha256()
         self._size = 0
         self._sent_bytes = 0
         self._buffer = bytearray()
+        self._filled = 0
         self._upload_id: str | None = None
 
     def __enter__(self) -> Self:
-        self._free.get()
         self._upload_id = self._store.begin_upload(self._key)
         return self
 
@@ -107,18 +93,28 @@ class Upload:
         """Take the next bytes; waits while the bucket is behind.
 
         Raises:
-            StorageError: An earlier part could not be stored.
+            StorageError: An earlier part could not be stored, or there is more than an object can hold.
         """
         self._sha256.update(data)
         self._size += len(data)
         view = memoryview(data)
         while view:
-            full = size_of_part(len(self._sent) + 1, self._base)
-            room = full - len(self._buffer)
-            self._buffer += view[:room]
-            view = view[room:]
-            if len(self._buffer) == full:
+            if not self._filled:
+                self._buffer = self._next_buffer()
+            piece = view[: len(self._buffer) - self._filled]
+            self._buffer[self._filled : self._filled + len(piece)] = piece
+            self._filled += len(piece)
+            view = view[len(piece) :]
+            if self._filled == len(self._buffer):
                 self._send()
+
+    def checksum(self) -> str:
+        """Send what is left and wait for every part: the checksum that the object is going to have.
+
+        Raises:
+            StorageError: A part could not be stored.
+        """
+        return composite([part.checksum for part in self._all_parts()])
 
     def finish(self) -> UploadedObject:
         """Send what is left, wait for every part, and make the object.
@@ -128,20 +124,40 @@ class Upload:
         """
         if self._upload_id is None:
             raise StorageError(f"The upload of {self._key} was finished before.")
-        if self._buffer or not self._sent:
-            self._send()
-        parts = [sent.result() for sent in self._sent]
+        parts = self._all_parts()
         etag = self._store.complete_upload(self._key, self._upload_id, parts)
         self._upload_id = None
         self._threads.shutdown()
         checksum = composite([part.checksum for part in parts])
         return UploadedObject(self._key, self._size, self._sha256.hexdigest(), etag, checksum)
 
+    def _next_buffer(self) -> bytearray:
+        size = next(self._sizes, None)
+        if size is None:
+            raise StorageError(
+                f"{self._key} is larger than the 10,000 parts that an object may have: spread the database over "
+                "tablespaces, each of which becomes an object of its own."
+            )
+        # Whoever asks for more threads than usual has memory for them.
+        most = min(max(_HELD, self._parts_at_once * SMALLEST_PART), self._parts_at_once * size)
+        buffer = self._buffers.take(size, most)
+        self._raise_what_failed()
+        return buffer
+
+    def _all_parts(self) -> list[StoredPart]:
+        if self._filled or not self._sent:
+            self._send()
+        return [sent.result() for sent in self._sent]
+
     def _send(self) -> None:
         body, self._buffer = self._buffer, bytearray()
+        if self._filled < len(body):
+            del body[self._filled :]
+        self._filled = 0
         self._sent.append(self._threads.submit(self._put, len(self._sent) + 1, body, self._sent_bytes))
         self._sent_bytes += len(body)
-        self._free.get()
+
+    def _raise_what_failed(self) -> None:
         for sent in self._sent[-64:]:
             if sent.done():
                 sent.result()  # raises what that part's thread met
@@ -152,4 +168,31 @@ class Upload:
         try:
             return self._store.put_part(self._key, self._upload_id, number, body, offset=offset)
         finally:
-            self._free.put(None)
+            self._buffers.give(body)
+
+
+class _Buffers:
+    """The memory of an upload. Buffers go round: one that is made anew for each part leaves holes between them."""
+
+    def __init__(self) -> None:
+        self._held = 0
+        self._free = deque[bytearray]()
+        self._changed = threading.Condition()
+
+    def take(self, size: int, most: int) -> bytearray:
+        """A buffer of so many bytes. Waits until it and those in use hold no more than `most`, or none is in use."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + size <= most)
+            self._held += size
+            while self._free:
+                buffer = self._free.popleft()
+                if len(buffer) == size:
+                    return buffer
+            return bytearray(size)
+
+    def give(self, buffer: bytearray) -> None:
+        """It is no longer in use."""
+        with self._changed:
+            self._held -= len(buffer)
+            self._free.append(buffer)
+            self._changed.notify()

@@ -1,8 +1,6 @@
-"""Backup, restore, compare: with everything in the database that others stumble over, and with writes going on."""
+"""Backup, restore, compare: with everything in the database that others stumble over."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -11,17 +9,16 @@ from psycopg import sql
 
 from ops_workflows.backup.take import take_backup
 from ops_workflows.postgres.account import hand_over, server_account
-from ops_workflows.postgres.processes import wait_until
 from ops_workflows.postgres.server import DataDirectory
-from ops_workflows.proof.ladder import climb
-from ops_workflows.proof.rungs import Climb, Rung
+from ops_workflows.proof.rungs import Climb
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository, open_repository
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.restore import run
 from ops_workflows.settings import Settings
 from tests.support.bucket import named
 from tests.support.command import ops_here
-from tests.support.heard import Heard
+from tests.support.ladder import climb
 from tests.support.servers import ScratchServer, fill_with_noise, reachable_folder, scratch_server
 
 ODD = "Ünïcode; \"drop\" 'it'"
@@ -159,88 +156,6 @@ def test_each_codec(  # noqa: PLR0917
     assert (backup.codec, backup.compressed_by, named(backup, "base.tar").removesuffix(".age")) == found
     shown = rungs(own, open_repository(own, small.system), backup)
     assert all(climbed.passed for climbed in shown.values()), shown
-
-
-@contextmanager
-def writing(server: ScratchServer) -> Iterator[list[int]]:
-    """Inserts, updates and deletes without a pause for the length of a `with`; counts its rounds."""
-    over, rounds = threading.Event(), [0]
-
-    def write() -> None:
-        with server.connect() as connection:
-            while not over.is_set():
-                connection.execute("INSERT INTO log (word) SELECT md5(n::text) FROM generate_series(1, 20) n")
-                connection.execute("UPDATE log SET word = 'changed' WHERE id % 997 = random(0, 996)")
-                connection.execute("DELETE FROM log WHERE id % 1499 = random(0, 1498)")
-                rounds[0] += 1
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        assert wait_until(lambda: rounds[0] > 0, 10)
-        yield rounds
-    finally:
-        over.set()
-        writer.join()
-
-
-def test_with_writes_going_on_it_is_compared_from_below(small: ScratchServer, settings: Settings) -> None:
-    own = small.settings(settings)
-    with writing(small) as rounds:
-        before = rounds[0]
-        backup = take_backup(own)
-        assert rounds[0] > before
-    repository = open_repository(own, small.system)
-    expected = repository.rows(backup)
-    assert expected is not None
-    assert not expected.exact
-    shown = climb(Rung.BOOTED, own, repository, backup)
-    assert shown.passed, shown.finding
-    assert "from below" in shown.finding
-    with small.connect() as connection:
-        (now,) = connection.execute("SELECT count(*) FROM log").fetchone() or (0,)
-    counted = {table.table: table.rows for table in expected.tables}
-    assert 0.5 * now < counted["public.log"] <= now  # a bound that is worth something
-
-
-def test_a_table_that_somebody_locks_is_left_uncounted(
-    small: ScratchServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ops_workflows.backup.rows._LOCK_SECONDS", 1)
-    own = small.settings(settings)
-    with small.connect() as holder, holder.transaction():
-        holder.execute("LOCK TABLE log IN ACCESS EXCLUSIVE MODE")
-        backup = take_backup(own)
-    expected = open_repository(own, small.system).rows(backup)
-    assert expected is not None
-    assert expected.uncounted == ("postgres: public.log",)
-
-
-def test_tables_that_come_and_go_during_the_backup(small: ScratchServer, settings: Settings) -> None:
-    own = small.settings(settings)
-
-    class Meddling(Heard):
-        """Changes the schema once the backup is under way."""
-
-        def begin(self, phase: str, total: int | None, unit: str = "") -> None:
-            if phase == "back up":
-                meddle()
-            super().begin(phase, total, unit)
-
-    def meddle() -> None:
-        with small.connect() as connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS came AS SELECT 1 AS n")
-            connection.execute("DROP TABLE goes")
-
-    with small.connect() as connection:
-        connection.execute("CREATE TABLE goes AS SELECT 1 AS n")
-    backup = take_backup(own, Meddling())
-    repository = open_repository(own, small.system)
-    expected = repository.rows(backup)
-    assert expected is not None
-    assert {"relation public.came", "relation public.goes"} <= set(expected.changing["postgres"])
-    shown = climb(Rung.BOOTED, own, repository, backup)
-    assert shown.passed, shown.finding
 
 
 def test_a_restored_server_reaches_nothing_outside(small: ScratchServer, settings: Settings, tmp_path: Path) -> None:

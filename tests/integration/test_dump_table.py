@@ -160,6 +160,21 @@ def test_a_table_that_was_dropped_with_all_that_belongs_to_it_comes_back_elsewhe
     assert done.copied.table == '"rescue"."empty"'
 
 
+def test_out_of_another_repository(own: Settings, server: ScratchServer, dump: Dump, tmp_path: Path) -> None:
+    url = (tmp_path / "second").as_uri()
+    (tmp_path / "second").mkdir()
+    other = take_dump(own.at(url), ["odd"])
+    listed = ops_here(own, tmp_path, "dumps", "--json", "--repository", url)
+    assert [each["id"] for each in json.loads(listed.out)] == [other.id]
+    command = ("restore-table", "public.twins", "--from", other.id, "--as", "public.twins_second")
+    here = ops_here(own, tmp_path, *command)
+    assert (here.code, f"no dump {other.id}" in here.sentence) == (1, True)
+    there = ops_here(own, tmp_path, *command, "--repository", url)
+    assert there.code == 0, there
+    with server.connect("odd") as connection:
+        assert connection.execute("SELECT to_regclass('public.twins_second') IS NOT NULL").fetchone() == (True,)
+
+
 def test_what_the_living_database_cannot_have_is_refused(own: Settings, server: ScratchServer, dumps: Dumps) -> None:
     with pytest.raises(RefusedError, match=r"has no schema nowhere"):
         restore_table(own, dumps, "public.twins", target="nowhere.twins")

@@ -18,11 +18,10 @@ from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.progress import SILENT
 from ops_workflows.proof.checksummed import checksummed
-from ops_workflows.proof.ladder import climb
-from ops_workflows.proof.rungs import Rung
 from ops_workflows.proof.stored import stored
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository, open_repository
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.restore import run
 from ops_workflows.restore.moment import Latest
 from ops_workflows.restore.readable import require_wal
@@ -31,6 +30,7 @@ from ops_workflows.settings import Settings
 from ops_workflows.storage.encryption import new_identity, public_keys
 from tests.support.bucket import change, flipped
 from tests.support.command import ops_here
+from tests.support.ladder import climb
 from tests.support.servers import ScratchServer, reachable_folder, scratch_server
 
 SEGMENT = 1024 * 1024

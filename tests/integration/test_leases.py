@@ -23,6 +23,7 @@ from ops_workflows.repository.dumps import RECORD as DUMP_RECORD
 from ops_workflows.repository.dumps import Dumps
 from ops_workflows.repository.layout import RECORD
 from ops_workflows.repository.proofs import Proof, record
+from ops_workflows.repository.records import sealed
 from ops_workflows.repository.retention_facts import plan_retention
 from ops_workflows.restore import run
 from ops_workflows.settings import Settings
@@ -58,7 +59,7 @@ def repository(server: ScratchServer, own: Settings) -> Repository:
         start = Lsn(number * 100 * SEGMENT)
         taken = backup(id=one, finished_at=finished, start_lsn=start, stop_lsn=start, objects=(archive("a.tar.zst"),))
         made.store.put(made.layout.backup(one, "a.tar.zst"), b"content")
-        made.store.put(made.layout.backup(one, RECORD), taken.model_dump_json().encode())
+        made.store.put(made.layout.backup(one, RECORD), sealed(taken))
         dump = Dump(
             id=one,
             system=server.system,
@@ -70,7 +71,7 @@ def repository(server: ScratchServer, own: Settings) -> Repository:
             objects=(archive("a.dump"),),
         )
         made.store.put(f"{made.layout.dumps}{one}/a.dump", b"content")
-        made.store.put(f"{made.layout.dumps}{one}/{DUMP_RECORD}", dump.model_dump_json().encode())
+        made.store.put(f"{made.layout.dumps}{one}/{DUMP_RECORD}", sealed(dump))
     return made
 
 

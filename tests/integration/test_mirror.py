@@ -21,9 +21,7 @@ from ops_workflows.definitions import defs as definitions
 from ops_workflows.errors import ConfigurationError, IntegrityError, StorageError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.server import DataDirectory
-from ops_workflows.proof.ladder import climb
 from ops_workflows.proof.restorable import restorable
-from ops_workflows.proof.rungs import Rung
 from ops_workflows.repository.backup import Backup, StoredArchive, utc_now
 from ops_workflows.repository.catalogue import Repository, open_repository
 from ops_workflows.repository.dumps import Dumps
@@ -31,7 +29,9 @@ from ops_workflows.repository.holdings import Holdings
 from ops_workflows.repository.layout import RECORD
 from ops_workflows.repository.leases import leased
 from ops_workflows.repository.pins import pin, pins
+from ops_workflows.repository.records import sealed
 from ops_workflows.repository.retention_facts import plan_retention, read_holdings
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.repository.wal import segment_key
 from ops_workflows.settings import Settings
 from ops_workflows.storage.encryption import new_identity, public_keys
@@ -40,6 +40,7 @@ from tests.support.bucket import change, flipped
 from tests.support.command import as_environment, ops_here
 from tests.support.heard import Heard
 from tests.support.killing import ended_at
+from tests.support.ladder import climb
 from tests.support.proxy import nth
 from tests.support.records import backup
 from tests.support.servers import ScratchServer, free_port, reachable_folder, scratch_server
@@ -197,7 +198,7 @@ def put_backup(repository: Repository, days_ago: int) -> Backup:
     made = made.model_copy(update={"objects": (stored,)})
     for start in (at, at + 5 * SEGMENT):
         repository.store.put(repository.layout.wal + segment_key(1, start, SEGMENT), b"segment")
-    repository.store.put(repository.layout.backup(made.id, RECORD), made.model_dump_json().encode())
+    repository.store.put(repository.layout.backup(made.id, RECORD), sealed(made))
     return made
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +15,10 @@ from ops_workflows.backup.take import take_backup
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
+from ops_workflows.postgres.server import DataDirectory
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.restore.moment import AtLsn, AtName, AtTime, Latest
-from ops_workflows.restore.route import find_route
 from ops_workflows.settings import Settings
 from tests.support.command import ops_here
 from tests.support.continuous import (
@@ -182,10 +183,14 @@ def test_latest_from_any_backup(past: Past, folder: Path, which: int) -> None:
 
 def test_a_moment_without_a_commit_after_it(past: Past, folder: Path) -> None:
     heard = Heard()
-    until = max(piece.stored_at for piece in wal_listing(past.repository).pieces if piece.stored_at)
-    there = rows_at(past.settings, past.repository, AtTime(until), folder, progress=heard)
+    there = rows_at(past.settings, past.repository, AtTime(whole_until(past)), folder, progress=heard)
     assert there == past.all_rows
     assert any("Nothing was committed after" in said for said in heard.sentences)
+
+
+def whole_until(past: Past) -> datetime:
+    """Until when the log in the bucket is known to be whole."""
+    return max(piece.all_until for piece in wal_listing(past.repository).pieces if piece.all_until)
 
 
 @pytest.mark.parametrize("moment", ["time", "place", "name"])
@@ -215,6 +220,9 @@ def test_there_is_nothing_to_stay_before(past: Past, folder: Path) -> None:
     with pytest.raises(RefusedError, match="omit --stay"):
         rows_at(past.settings, past.repository, Latest(), folder, stay=True)
     assert not folder.exists()
+    with pytest.raises(RefusedError, match=r"Nothing was committed after .* omit --stay"):
+        rows_at(past.settings, past.repository, AtTime(whole_until(past)), folder, stay=True)
+    assert not DataDirectory(folder).running_processes()
 
 
 def test_outside_the_window_is_refused_with_the_window(past: Past, folder: Path) -> None:
@@ -226,18 +234,40 @@ def test_outside_the_window_is_refused_with_the_window(past: Past, folder: Path)
         assert not folder.exists()
 
 
-def test_what_is_stored_later_says_no_more_than_before(past: Past) -> None:
-    """An object that came late, or is a copy: the window ends when the server was known to have nothing beyond."""
+@contextmanager
+def copied(past: Past, *, metadata: bool) -> Iterator[None]:
+    """For the length of a `with`, the log was copied just now, by a tool that may leave behind what is not bytes."""
     store = past.repository.store
-    last = max(wal_listing(past.repository).pieces, key=lambda piece: (piece.timeline, piece.end))
-    there = store.head(last.key)
-    assert there is not None
-    store.put(last.key, store.get(last.key), metadata=there.metadata)
-    again = wal_listing(past.repository)
-    assert max(again.pieces, key=lambda piece: (piece.timeline, piece.end)).stored_at == last.stored_at
-    assert last.stored_at is not None
-    with pytest.raises(RefusedError, match="cannot be reached"):
-        find_route(past.repository, AtTime(last.stored_at + timedelta(seconds=1)))
+    kept = {piece.key: store.head(piece.key) for piece in wal_listing(past.repository).pieces}
+    for key, found in kept.items():
+        assert found is not None
+        store.put(key, store.get(key), metadata=found.metadata if metadata else {})
+    try:
+        yield
+    finally:
+        for key, found in kept.items():
+            assert found is not None
+            store.put(key, store.get(key), metadata=found.metadata)
+
+
+@pytest.mark.parametrize("metadata", [True, False], ids=["with what it says", "bytes alone"])
+def test_what_is_stored_later_says_no_more_than_before(past: Past, folder: Path, metadata: bool) -> None:
+    """An object that came late, or is a copy: when it was stored is no promise, and replay has to show the moment."""
+    before, last = whole_until(past), max(past.committed.values())
+    at = sorted(past.committed.values())[-ROWS // 2]
+    with copied(past, metadata=metadata):
+        known = [piece.all_until for piece in wal_listing(past.repository).pieces if piece.all_until]
+        assert max(known, default=None) == (before if metadata else None)
+        there = rows_at(past.settings, past.repository, AtTime(at), folder)
+        assert there == {row for row, committed in past.committed.items() if committed <= at}
+        with (
+            reachable_folder() as other,
+            pytest.raises(RefusedError, match="cannot be reached: the WAL ends at") as said,
+        ):
+            rows_at(past.settings, past.repository, AtTime(before + timedelta(seconds=1)), other / "data")
+        assert f"to {before if metadata else past.backups[-1].finished_at:%Y-%m-%d %H:%M:%S} UTC" in str(said.value)
+        assert not DataDirectory(other / "data").running_processes()
+        assert last < before
 
 
 @pytest.mark.parametrize("text", ["2026-01-31 02:00:00", "yesterday", "", "name:"])

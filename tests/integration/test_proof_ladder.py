@@ -9,14 +9,15 @@ import pytest
 
 from ops_workflows.backup.take import take_backup
 from ops_workflows.errors import StorageError
-from ops_workflows.proof.ladder import climb
-from ops_workflows.proof.rungs import Climb, Rung
+from ops_workflows.proof.rungs import Climb
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository, open_repository
 from ops_workflows.repository.layout import ROWS
-from ops_workflows.repository.proofs import latest, proofs
+from ops_workflows.repository.proofs import newest, proofs
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.settings import Settings
 from tests.support.bucket import change, flipped, named, put_back
+from tests.support.ladder import climb
 from tests.support.servers import fill_with_noise, free_port, scratch_server
 
 Json = dict[str, object]
@@ -70,7 +71,7 @@ def taken(settings: Settings) -> Iterator[Taken]:
 def test_what_is_whole_passes_and_is_written_down(taken: Taken) -> None:
     for rung in (Rung.STORED, Rung.CHECKSUMMED, Rung.BOOTED):
         assert taken.climb(rung).passed
-    shown = latest(proofs(taken.repository, taken.backup.id))
+    shown = newest(taken.repository, [taken.backup.id])[taken.backup.id]
     assert {what: proof.passed for what, proof in shown.items()} == dict.fromkeys(
         ["stored", "checksummed", "booted"], True
     )
@@ -95,7 +96,7 @@ def test_a_damaged_object_is_named(
             done = taken.climb(rung)
             assert not done.passed, rung
             assert name in done.finding, (rung, done.finding)
-            assert not latest(proofs(taken.repository, taken.backup.id))[rung].passed
+            assert not newest(taken.repository, [taken.backup.id])[taken.backup.id][rung].passed
 
 
 def test_a_missing_object_is_named(taken: Taken) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from ops_workflows.settings import Settings
 from tests.support.bucket import change, flipped, named
 from tests.support.command import Ended, ops_here
 from tests.support.killing import ended_at
+from tests.support.nobody import as_nobody
 from tests.support.proxy import nth, proxy_to
 from tests.support.servers import fill_with_noise, reachable_folder, scratch_server
 
-NOBODY = 65534
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 UNKNOWN = "20200131T020000Z-7c1e"
 
@@ -107,34 +106,49 @@ def test_a_target_below_a_file(taken: Taken, folder: Path) -> None:
     assert "is a file" in done.sentence
 
 
-def test_a_target_that_may_not_be_written(taken: Taken, folder: Path) -> None:
+def test_a_target_that_may_not_be_written(folder: Path) -> None:
     closed = folder / "closed"
-    closed.mkdir()
+    closed.mkdir(mode=0o755)
     if os.geteuid() != 0:
         closed.chmod(0o500)
-    # As root everything can be written; so the question is asked as somebody to whom it is refused.
-    assert asked_as_nobody(closed / "data") == "False"
+    assert as_nobody(lambda: Folder.look(closed / "data").writable) == "False"
 
 
-def asked_as_nobody(path: Path) -> str:
-    """What `Folder.look` says of writing there; in a fork, for that user may not be able to read this project."""
-    reader, writer = os.pipe()
-    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of forking while there are threads
-        pid = os.fork()
-    if pid == 0:
-        try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
-            os.write(writer, str(Folder.look(path).writable).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as answer:
-        said = answer.read()
-    os.waitpid(pid, 0)
-    return said
+def test_a_target_below_a_folder_that_may_not_be_entered(folder: Path) -> None:
+    closed = folder / "closed"
+    (closed / "data").mkdir(parents=True)
+    closed.chmod(0o700 if os.geteuid() == 0 else 0o000)
+    try:
+        said = as_nobody(lambda: Folder.look(closed / "data"))
+    finally:
+        closed.chmod(0o700)
+    assert f"{closed}/data cannot be used (Permission denied): choose another folder" in said
+
+
+def test_a_target_that_is_too_long_for_a_socket_is_refused_before_anything_is_fetched(
+    taken: Taken, folder: Path
+) -> None:
+    deep = folder / ("x" * 120)
+    deep.mkdir()
+    deep.chmod(0o711)
+    said = refused(taken, deep)
+    assert f"would lie in {deep}/data.run, whose path is" in said
+    assert "OPS_SCRATCH_DIR" in said
+    assert list(deep.iterdir()) == []
+    assert restore(taken, deep, "--backup", "latest", "--no-start").code == 0  # which needs no socket
+
+
+def test_a_target_beside_which_the_server_can_have_no_folder(taken: Taken, folder: Path) -> None:
+    (folder / "data.run").write_text("mine")
+    assert f"{folder}/data.run cannot be made or written" in refused(taken, folder)
+    assert not (folder / "data").exists()
+
+
+def test_what_lies_beside_a_restored_target_is_said(taken: Taken, folder: Path) -> None:
+    done = restore(taken, folder)
+    assert done.code == 0, done
+    assert (folder / "data.run/server.log").exists()
+    assert f"{folder}/data.run, with the log" in done.out
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from ops_workflows.repository.backup import Backup, StoredArchive
 from ops_workflows.repository.catalogue import Repository, open_repository
 from ops_workflows.repository.layout import MANIFEST, RECORD
 from ops_workflows.repository.proofs import Proof, record
+from ops_workflows.repository.records import sealed
 from ops_workflows.repository.retention_facts import plan_retention
 from ops_workflows.repository.wal import history_key, segment_key, tail_key
 from ops_workflows.settings import Settings
@@ -85,7 +86,7 @@ def put_backup(repository: Repository, days_ago: float, at: int) -> Backup:
     )
     for each in stored:
         repository.store.put(repository.layout.backup(backup_id, each.name), b"content")
-    repository.store.put(repository.layout.backup(backup_id, RECORD), backup.model_dump_json().encode())
+    repository.store.put(repository.layout.backup(backup_id, RECORD), sealed(backup))
     return backup
 
 

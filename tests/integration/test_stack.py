@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import psutil
 import psycopg
 import pytest
 
-from ops_workflows.errors import RefusedError
+from ops_workflows.errors import ConfigurationError, RefusedError
+from ops_workflows.local.demo import demo
+from ops_workflows.local.dev import dev
 from ops_workflows.local.layout import Layout
 from ops_workflows.local.object_store import remove_sockets
 from ops_workflows.local.ports import GRPC_OFFSET, remembered
@@ -100,6 +103,24 @@ def test_up_fresh_begins_anew(folder: Path, superuser: Superuser) -> None:
     assert (folder / ".ops/secrets/passwords.json").read_text() != password
     with superuser(folder) as connection, pytest.raises(psycopg.errors.UndefinedTable):
         connection.execute("SELECT FROM gone")
+
+
+@pytest.mark.parametrize(("command", "ran"), [("dev", True), ("demo", True), ("demo", False)])
+def test_dev_and_demo_leave_a_stack_as_they_found_it(folder: Path, command: str, ran: bool) -> None:
+    up(Settings.read(folder), folder) if ran else down(folder)
+    before = {service.name: service.pids[:1] for service in status(folder)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    run = partial(dev, folder, rate=0, port=0) if command == "dev" else partial(demo, folder, rows=1, keep=False)
+    said: list[str] = []
+    try:
+        with pytest.raises(ConfigurationError, match="There is no folder of migrations"):  # the stack is up by then
+            run(report=said.append)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert {service.name: service.pids[:1] for service in status(folder)} == before
+    assert all(before.values()) is ran
+    assert ("The stack ran before, and is left running. Its end: ops down" in said) is ran
 
 
 def test_down_without_a_stack_says_so_and_makes_nothing(tmp_path: Path) -> None:

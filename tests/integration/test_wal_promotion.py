@@ -8,11 +8,15 @@ from pydantic import SecretStr
 
 from ops_workflows.backup.take import take_backup
 from ops_workflows.backup.wal_status import wal_status
+from ops_workflows.errors import IntegrityError
+from ops_workflows.postgres.account import hand_over
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.repository.wal import history_key, parse_history
 from ops_workflows.restore.moment import Latest
 from ops_workflows.settings import Settings
+from tests.support.bucket import forbidden, keys
 from tests.support.continuous import (
+    SEGMENT,
     Traffic,
     caught_up,
     either,
@@ -21,9 +25,11 @@ from tests.support.continuous import (
     receiving,
     repository_of,
     rows_at,
+    slot_at,
     standby_of,
     values,
     wal_listing,
+    write_wal,
 )
 from tests.support.proxy import proxy_to
 from tests.support.servers import ScratchServer, reachable_folder, scratch_server
@@ -114,3 +120,75 @@ def test_promoted_while_the_bucket_is_away(settings: Settings, folder: Path, sta
                 assert receiver.errors == []
                 assert any(sentence.startswith("Timeline 1 ended at") for sentence in said)
         assert rows_at(own, repository_of(own, standby), Latest(), folder) == before.ids() | after.ids()
+
+
+def test_told_to_stop_after_a_promotion_that_the_bucket_has_not_heard_of(
+    settings: Settings, folder: Path, stack: object
+) -> None:
+    """The old timeline's end is not in the bucket yet: the slot stays where that is still to be had."""
+    with scratch_server(wal_keep_size="1GB") as primary, standby_of(primary) as standby:
+        Traffic(primary.dsn("postgres")).prepare()
+        own = primary.settings(settings, wal_flush_seconds=0.2, backup_dsn=SecretStr(either(primary, standby)))
+        with receiving(own, primary):
+            take_backup(own)
+            safe = caught_up(primary)
+        write_wal(primary, SEGMENT // 4)  # and the rest of its segment: what the bucket lacks are two
+        with Traffic(primary.dsn("postgres")).running() as before:
+            before.more(30)
+        fail_over(primary, standby)
+        with Traffic(standby.dsn("postgres"), _next=10_000).running() as after:
+            after.more(30)
+        old_timeline = f"{own.s3_prefix}/{repository_of(own, standby).layout.system}/wal/00000001"
+        with forbidden(own.model_copy(update={"s3_prefix": old_timeline}), "s3:PutObject"):
+            with receiving(own) as receiver:
+                said = receiver.heard.sentences
+                assert wait_until(lambda: any("WAL waits in the slot" in sentence for sentence in said), 30)
+                assert wait_until(lambda: not is_streaming(standby), 30)  # it has come to the timeline's end
+                receiver.end()
+                assert receiver.errors == []
+            assert slot_at(standby) <= safe
+            assert any("waits in the slot: the bucket has not taken it yet." in sentence for sentence in said)
+        with receiving(own, standby) as receiver:
+            caught_up(standby)
+            assert not any("gap" in sentence for sentence in receiver.heard.sentences)
+            found = wal_status(own)
+            assert (found.is_whole, found.gaps, found.cut_off) == (True, (), None)
+            assert [found.timeline for found in wal_listing(repository_of(own, standby)).ranges()] == [1, 2]
+        assert rows_at(own, repository_of(own, standby), Latest(), folder) == before.ids() | after.ids()
+
+
+@pytest.mark.parametrize("connected", [False, True], ids=["and found", "and followed"])
+def test_two_promoted_to_the_same_timeline(settings: Settings, stack: object, connected: bool) -> None:
+    """The second one's history is another: it is refused, and nothing of what it wrote since is in the bucket."""
+    with scratch_server() as primary, standby_of(primary) as standby:
+        own = primary.settings(settings, wal_flush_seconds=0.2, backup_dsn=SecretStr(either(primary, standby)))
+        with receiving(own, primary):
+            caught_up(primary)
+        fail_over(primary, standby)
+        with receiving(own, standby):
+            caught_up(standby)
+        standby.server.stop("fast")
+        there = second_timeline(own)
+        # The old primary goes on for a while, and is then promoted to a second timeline 2.
+        primary.server.start()
+        write_wal(primary, 2**20)
+        primary.server.stop("fast")
+        signal = primary.server.data_dir / "standby.signal"
+        signal.touch()
+        hand_over(signal, primary.server.account)
+        primary.server.start()
+        if not connected:
+            promote(primary)
+        direct = own.model_copy(update={"backup_dsn": SecretStr(primary.dsn())})
+        with receiving(direct, primary if connected else None) as receiver:
+            if connected:
+                promote(primary)
+            assert wait_until(lambda: bool(receiver.errors), 30), receiver.heard.sentences
+        (error,) = receiver.errors
+        assert isinstance(error, IntegrityError)
+        assert "The bucket holds another timeline 2 than the server's" in str(error)
+        assert second_timeline(own) == there
+
+
+def second_timeline(settings: Settings) -> list[str]:
+    return [key for key in keys(settings) if "/wal/00000002" in key]

@@ -81,9 +81,10 @@ def test_told_to_stop_it_ships_the_tail_and_leaves(server: ScratchServer, own: S
         with Traffic(server.dsn("postgres")).running() as traffic:
             traffic.more(50)
         end = server_end(server)
-        received = "SELECT FROM pg_stat_replication WHERE application_name = 'ops_wal' AND write_lsn >= %s"
+        sent = "SELECT FROM pg_stat_replication WHERE application_name = 'ops_wal' AND sent_lsn >= %s"
         with server.connect() as connection:
-            assert wait_until(lambda: connection.execute(received, [str(end)]).rowcount == 1, 20)
+            assert wait_until(lambda: connection.execute(sent, [str(end)]).rowcount == 1, 20)
+        time.sleep(1)  # until it has been read: what the bucket does not have, no receiver says that it has received
         os.kill(process.pid, signal.SIGTERM)
         began = time.monotonic()
         done = ended(process)

@@ -1,4 +1,4 @@
-"""The slot dropped or lost: no gap where the server still has the WAL, and a gap is said where it has not."""
+"""The slot dropped, lost or ahead: no gap where the server still has the WAL, and a gap is said where it has not."""
 
 from collections.abc import Iterator
 
@@ -19,6 +19,7 @@ from tests.support.continuous import (
     receiving,
     repository_of,
     rows_at,
+    server_end,
     slot_at,
     values,
     wal_listing,
@@ -111,6 +112,68 @@ def test_lost_is_a_gap_and_a_new_backup_heals_it(server: ScratchServer, own: Set
         assert find_route(repository, Latest())[0].backup.id == second.id
         with reachable_folder() as folder:
             assert rows_at(own, repository, Latest(), folder / "data") == traffic.ids()
+
+
+def go_on(server: ScratchServer, traffic: Traffic) -> None:
+    """Commit rows in two segments more."""
+    with traffic.running():
+        traffic.more(20)
+        with server.connect() as connection:
+            connection.execute("SELECT pg_switch_wal()")
+        traffic.more(20)
+
+
+def move_to_the_end(server: ScratchServer) -> None:
+    """As somebody does who makes a slot by hand, to be rid of WAL that piles up."""
+    with server.connect() as connection:
+        connection.execute("SELECT pg_replication_slot_advance('ops_wal', pg_current_wal_flush_lsn())")
+        connection.execute("CHECKPOINT")
+
+
+@pytest.mark.parametrize("older", ["slot", "bucket"])
+def test_ahead_of_the_bucket_while_the_server_still_has_the_wal(
+    server: ScratchServer, own: Settings, older: str
+) -> None:
+    """A slot that was moved by hand, or a bucket that is an older copy of itself: what is missing is fetched."""
+    traffic = Traffic(server.dsn("postgres"))
+    with receiving(own, server):
+        take_backup(own)
+        copied = caught_up(server)
+    with server.connect() as connection:
+        connection.execute("SELECT pg_create_physical_replication_slot('keeps', true)")
+    if older == "slot":
+        go_on(server, traffic)
+        move_to_the_end(server)
+    else:
+        with receiving(own, server):
+            go_on(server, traffic)
+            caught_up(server)
+        repository = repository_of(own, server)
+        repository.store.delete(piece.key for piece in wal_listing(repository).pieces if piece.end > copied)
+    stood_at, end = slot_at(server), server_end(server)
+    with receiving(own, server) as receiver:
+        assert f"Slot ops_wal stands at {stood_at}, but the bucket's log ends at " in receiver.heard.sentences[0]
+        assert wait_until(lambda: wal_listing(repository_of(own, server)).ranges()[0].end >= end, 30)
+        assert caught_up(server) >= end
+        assert len(receiver.heard.sentences) == 1
+    assert len(wal_listing(repository_of(own, server)).ranges()) == 1
+    with reachable_folder() as folder:
+        assert rows_at(own, repository_of(own, server), Latest(), folder / "data") == traffic.ids()
+
+
+def test_ahead_of_the_bucket_and_the_wal_is_gone(server: ScratchServer, own: Settings) -> None:
+    with receiving(own, server):
+        take_backup(own)
+        caught_up(server)
+    write_wal(server, SEGMENT)
+    move_to_the_end(server)
+    stood_at = slot_at(server)
+    with receiving(own, server) as receiver:
+        caught_up(server)
+        assert "There is a gap in the bucket from" in receiver.heard.sentences[1]
+        assert f"to {stood_at} on timeline 1: the server has removed that WAL." in receiver.heard.sentences[1]
+        assert slot_at(server) >= stood_at - stood_at % SEGMENT
+        assert len(wal_status(own).gaps) == 1
 
 
 def test_lost_while_a_receiver_is_connected(server: ScratchServer, own: Settings) -> None:

@@ -2,7 +2,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from ops_workflows.local.traffic_tally import TrafficReport
 from ops_workflows.postgres.connection import connect
 from ops_workflows.schema.apply import migrate_down, migrate_up
 from ops_workflows.settings import Settings
+from tests.support.command import ops_here
 
 ROOT = Path(__file__).parents[2]
 MIGRATIONS = ROOT / "migrations"
@@ -91,12 +92,16 @@ def test_months_are_made_for_the_rows_so_that_none_lies_in_the_default_partition
     assert filled == [("query_log_2026_01",), ("query_log_2026_02",), ("query_log_2026_03",)]
 
 
-def test_equal_seed_and_base_give_an_equal_database_and_another_seed_adds(migrated: Database) -> None:
+def test_equal_seed_and_base_give_an_equal_database_and_another_seed_adds(
+    migrated: Database, settings: Settings, tmp_path: Path
+) -> None:
     seed(migrated.owner, rows=1000, seed=5, base=BASE)
     first = digest(migrated.owner)
     migrate_down(migrated.owner, MIGRATIONS, steps=2)
     migrate_up(migrated.owner, MIGRATIONS)
-    seed(migrated.owner, rows=1000, seed=5, base=BASE)
+    elsewhere = BASE.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat()
+    typed = ("seed", "--rows", "1000", "--seed", "5", "--base", elsewhere)
+    assert ops_here(pointed(settings, migrated), tmp_path, *typed).code == 0
     assert digest(migrated.owner) == first
     seed(migrated.owner, rows=1000, seed=6, base=BASE)
     assert counts(migrated.owner)["query_log"] == 2000
@@ -127,6 +132,9 @@ def test_the_fewest_rows_that_there_can_be(migrated: Database) -> None:
         seed(migrated.owner, rows=0, seed=2)
     with pytest.raises(ConfigurationError, match="time zone"):
         seed(migrated.owner, rows=1, seed=2, base=datetime(2026, 1, 1))  # noqa: DTZ001
+    for year in (1, 9999):
+        with pytest.raises(ConfigurationError, match="is not between 1970 and 2999"):
+            seed(migrated.owner, rows=1, seed=2, base=datetime(year, 1, 1, tzinfo=UTC))
 
 
 def test_without_a_schema_seed_and_traffic_say_what_to_do(database: Database, settings: Settings) -> None:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from ops_workflows.postgres.account import hand_over, server_account
 from ops_workflows.postgres.cluster import create_cluster, set_password
 from ops_workflows.postgres.programs import find_programs
 from ops_workflows.postgres.server import Server
+from ops_workflows.schema import apply
 from ops_workflows.settings import Settings
 
 HOST = "127.0.0.1"
+HEARTBEATS = Path(apply.__file__).parent / "ops_migrations/000001_heartbeat.up.sql"
+ROLES = ("ops_backup", "ops_owner", "ops_upkeep")
 ACCESS = f"host all all {HOST}/32 scram-sha-256\nhost replication all {HOST}/32 scram-sha-256\n"
 
 
@@ -73,7 +77,11 @@ class ScratchServer:
 
     def settings(self, settings: Settings, **more: Any) -> Settings:
         """Settings that back this server up, under a prefix of its own."""
-        own = {"backup_dsn": SecretStr(self.dsn()), "s3_prefix": f"t_{secrets.token_hex(4)}"}
+        own = {
+            "backup_dsn": SecretStr(self.dsn()),
+            "upkeep_dsn": SecretStr(self.dsn("ops_upkeep")),
+            "s3_prefix": f"t_{secrets.token_hex(4)}",
+        }
         return settings.model_copy(update=own | more)
 
 
@@ -105,14 +113,14 @@ def scratch_server(**configuration: str) -> Iterator[ScratchServer]:
         )
         passfile = folder / "pgpass"
         passfile.touch(mode=0o600)
-        words = {"postgres": password} | {name: secrets.token_hex(16) for name in ("ops_backup", "ops_owner")}
+        words = {"postgres": password} | {name: secrets.token_hex(16) for name in ROLES}
         passfile.write_text("".join(passfile_line(port, role, word) for role, word in words.items()))
         made = ScratchServer(folder, server)
         try:
             server.start()
             with made.connect() as connection:
                 connection.execute(ROLES_FILE.read_bytes())
-                for role in ("ops_backup", "ops_owner"):
+                for role in ROLES:
                     set_password(connection, role, words[role])
             yield made
         finally:
@@ -128,3 +136,11 @@ def fill_with_noise(server: ScratchServer, megabytes: int) -> None:
         one = "SELECT string_agg(gen_random_bytes(1024), '') FROM generate_series(n, n + 1023)"
         connection.execute(f"INSERT INTO noise SELECT n, ({one}) FROM generate_series(1, {megabytes}) AS n".encode())
         connection.execute("CHECKPOINT")
+
+
+def with_heartbeats(server: ScratchServer, *ages: timedelta) -> None:
+    """The table of heartbeats, as its migration makes it, with one heartbeat of each age."""
+    with server.connect() as connection:
+        connection.execute(HEARTBEATS.read_bytes())
+        for age in ages:
+            connection.execute("INSERT INTO ops.heartbeat (sender, at) VALUES ('cron', now() - %s)", [age])

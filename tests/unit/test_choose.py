@@ -1,7 +1,8 @@
 """Which backup and which WAL: never a backup after the target, never a way with something missing."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import assume, given
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.repository.backup import Backup
-from ops_workflows.repository.reach import Histories, reach_of, reaches, stored_until
-from ops_workflows.repository.wal import Branch, WalListing, segment_key, tail_key
+from ops_workflows.repository.reach import Histories, Reach, reach_of, reaches, whole_until, window
+from ops_workflows.repository.wal import Branch, Range, WalListing, segment_key, tail_key
 from ops_workflows.restore.choose import choose
 from ops_workflows.restore.moment import AtLsn, AtName, AtTime, Latest
 from ops_workflows.storage.objects import StoredObject
@@ -25,14 +26,24 @@ def at(segments: float) -> Lsn:
     return Lsn(int(segments * SEGMENT))
 
 
+def minute(number: float) -> datetime:
+    return MOMENT + timedelta(minutes=number)
+
+
 def stored(key: str, segments: float) -> StoredObject:
-    return StoredObject(key, 1, '"e"', modified=MOMENT + timedelta(minutes=segments))
+    return StoredObject(key, 1, '"e"', modified=minute(segments))
 
 
 def listing(
-    present: dict[int, set[int]], tails: Sequence[tuple[int, float]] = (), histories: Sequence[int] = ()
+    present: dict[int, set[int]],
+    tails: Sequence[tuple[int, float]] = (),
+    histories: Sequence[int] = (),
+    unknown: Collection[float] = (),
 ) -> WalListing:
-    """Segments by timeline; tails are from their segment's beginning to a place in it. Time goes by at 1 per minute."""
+    """Segments by timeline; tails are from their segment's beginning to a place in it. Time goes by at 1 per minute.
+
+    Each object was stored at once, and says that there was nothing beyond it; those that end in `unknown` say nothing.
+    """
     found = [
         stored(segment_key(timeline, number * SEGMENT, SEGMENT), number + 1)
         for timeline, numbers in present.items()
@@ -40,7 +51,15 @@ def listing(
     ]
     found += [stored(tail_key(timeline, at(int(end)), at(end), SEGMENT), end) for timeline, end in tails]
     found += [stored(f"{timeline:08X}.history", 0) for timeline in histories]
-    return WalListing.of(found, "", SEGMENT)
+    made = WalListing.of(found, "", SEGMENT)
+    silent = set(map(at, unknown))
+    return replace(
+        made,
+        pieces=tuple(
+            replace(piece, all_until=None if piece.end in silent else minute(piece.end / SEGMENT))
+            for piece in made.pieces
+        ),
+    )
 
 
 def taken(number: int, timeline: int = 1) -> Backup:
@@ -61,12 +80,13 @@ def worlds(draw: st.DrawFn) -> tuple[list[Backup], WalListing, Histories, float 
     branch = draw(st.none() | st.floats(5, 25))
     numbers = draw(st.sets(st.integers(1, LAST - 2), min_size=1, max_size=5))
     whole = set(range(LAST)) - draw(st.sets(st.integers(0, LAST), max_size=3))
+    silent = draw(st.sets(st.sampled_from([*range(1, LAST + 1), LAST + 0.5]), max_size=LAST))
     backups = [taken(number, 2 if branch and number > branch else 1) for number in sorted(numbers)]
     if branch is None:
-        return backups, listing({1: whole}, [(1, LAST + 0.5)]), {}, None
+        return backups, listing({1: whole}, [(1, LAST + 0.5)], unknown=silent), {}, None
     first = {number for number in whole if number < int(branch)}
     second = {number for number in whole if number >= int(branch)}
-    found = listing({1: first, 2: second}, [(1, branch), (2, LAST + 0.5)], [2])
+    found = listing({1: first, 2: second}, [(1, branch), (2, LAST + 0.5)], [2], silent)
     return backups, found, {2: [Branch(1, at(branch))]}, branch
 
 
@@ -110,13 +130,21 @@ def test_never_a_backup_after_the_time(
         route = choose(AtTime(time), ways, found)
     except RefusedError:
         return
-    assert route.backup.finished_at <= time <= stored_until(route.reach, found)
+    assert route.backup.finished_at <= time
+    assert promises(route.reach, time)
     others = [way.backup for way in ways if way.timeline == route.reach.timeline]
     nearer = [other for other in others if route.backup.finished_at < other.finished_at <= time]
-    reached = {
-        way.backup.id for way in ways if stored_until(way, found) >= time and way.timeline == route.reach.timeline
-    }
+    reached = {way.backup.id for way in ways if promises(way, time) and way.timeline == route.reach.timeline}
     assert not [other for other in nearer if other.id in reached]  # the nearest that leads there
+
+
+def promises(way: Reach, time: datetime) -> bool:
+    """Whether a way leads to a time for certain, or may: time goes by at one segment per minute."""
+    end = minute(way.end / SEGMENT)
+    if way.holds_all(time):
+        assert time <= end  # nothing that is not there is ever promised
+        return True
+    return bool(way.legs) and time <= end + timedelta(seconds=5)
 
 
 @given(worlds())
@@ -183,3 +211,61 @@ def test_a_backup_from_a_standby_needs_the_rest_of_its_last_segment() -> None:
     alone = reach_of(of_standby, 1, listing({}), {})
     assert alone is not None
     assert alone.end == of_standby.stop_lsn
+
+
+def test_the_last_object_that_knows_says_until_when_the_log_is_whole() -> None:
+    """Those after it were sent while the server had more, or were copied by a tool that leaves behind what they say."""
+    reach = reach_of(taken(3), 1, listing({1: set(range(10))}, [(1, 10.5)], unknown=[9, 10, 10.5]), {})
+    assert reach is not None
+    assert reach.whole_until == minute(8)
+    assert reach.holds_all(minute(8))
+    assert not reach.holds_all(minute(8.01))
+    assert [reach.may_hold(minute(number)) for number in (8.01, 10.5, 10.6)] == [True, True, False]
+
+
+@pytest.mark.parametrize(("wanted", "fits"), [(3.1, False), (3.3, True), (10.5, True), (10.6, False)])
+def test_where_nothing_is_known_what_may_be_there_is_tried(wanted: float, fits: bool) -> None:
+    found = listing({1: set(range(10))}, [(1, 10.5)], unknown=[*range(11), 10.5])
+    ways = reaches([taken(3)], found, {})
+    if fits:
+        assert choose(AtTime(minute(wanted)), ways, found).backup == taken(3)
+        return
+    with pytest.raises(
+        RefusedError, match=r"The window is 2026-01-31 02:03:12 to 2026-01-31 02:03:12 UTC, .* Later ones"
+    ):
+        choose(AtTime(minute(wanted)), ways, found)
+
+
+def test_what_was_stored_late_promises_no_more() -> None:
+    found = listing({1: {4, 5}})
+    late = replace(found, pieces=tuple(replace(piece, stored_at=minute(600)) for piece in found.pieces))
+    reach = reach_of(taken(3), 1, late, {})
+    assert reach is not None
+    assert reach.whole_until == minute(6)
+    made = window([reach])
+    assert made is not None
+    assert (made.until, made.attempt) == (minute(6), minute(600))
+
+
+def test_a_backup_alone_promises_no_time_at_all() -> None:
+    """Between its stop LSN and the moment when it was finished, others may have committed."""
+    ways = reaches([taken(3)], listing({}), {})
+    with pytest.raises(RefusedError, match="cannot be reached"):
+        choose(AtTime(taken(3).finished_at), ways, listing({}))
+
+
+def test_an_old_timeline_vouches_for_what_came_before_it_was_left() -> None:
+    """What it went on to write, or how long it stood still where it was left, says nothing of the new one."""
+    histories = {2: [Branch(1, at(7))]}
+    found = listing({1: set(range(9)), 2: {7, 8}}, histories=[2], unknown=[9])
+    reach = reach_of(taken(3), 2, found, histories)
+    assert reach is not None
+    assert reach.whole_until == minute(8)  # of the new one's first segment
+    silent = listing({1: set(range(9)), 2: {7}}, histories=[2], unknown=[8])
+    reach = reach_of(taken(3), 2, silent, histories)
+    assert reach is not None
+    assert reach.whole_until == minute(6)
+
+
+def test_nothing_of_a_way_vouches_for_another_place() -> None:
+    assert whole_until([Range(1, at(4), at(6))], listing({1: {1, 2, 8}})) is None

@@ -50,6 +50,17 @@ def test_a_folder_that_will_not_do(target: Folder, says: str) -> None:
         planned(with_tablespaces(1), folder(), {1: space})
 
 
+@pytest.mark.parametrize("spoiling", [*"\"'$`\\%,\n", "\udcff"])
+def test_a_path_that_the_programs_on_the_way_would_misread(spoiling: str) -> None:
+    with pytest.raises(RefusedError, match=r"A restore cannot work in .*means something to PostgreSQL's programs"):
+        planned(backup(), folder(f"/srv/a{spoiling}b/data"))
+    assert planned(with_tablespaces(1), folder(), {1: folder(f"/srv/{spoiling}")})  # these it only names in a file
+
+
+def test_a_path_may_be_odd_otherwise() -> None:
+    assert planned(backup(), folder("/srv/données (1) = [à] & #;~!/data")).starts
+
+
 def test_what_was_interrupted_is_cleared_first() -> None:
     assert planned(backup(), folder(empty=False, interrupted=True)).clear == (Path("/srv/data"),)
 
@@ -90,6 +101,31 @@ def test_looking_at_folders(tmp_path: Path) -> None:
     assert not Folder.look(tmp_path / "file/below").is_folder
     (tmp_path / MARK).touch()
     assert Folder.look(tmp_path).interrupted
+
+
+@pytest.mark.parametrize("below", ["", "data"])
+def test_a_symbolic_link_that_leads_nowhere(tmp_path: Path, below: str) -> None:
+    link = tmp_path / "link"
+    for nowhere in (tmp_path / "gone", link):
+        link.symlink_to(nowhere)
+        with pytest.raises(RefusedError, match=f"{link} is a symbolic link that leads nowhere"):
+            Folder.look(link / below)
+        link.unlink()
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    for place in (tmp_path / ("x" * 300), tmp_path / ("x" * 300) / "data"):
+        with pytest.raises(RefusedError, match=r"cannot be used \(File name too long\)"):
+            Folder.look(place)
+
+
+def test_a_folder_that_can_no_longer_be_made(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    for place, why in ((link, "File exists"), (tmp_path / "file/data", "Not a directory")):
+        with pytest.raises(RefusedError, match=f"{place} cannot be used \\({why}\\)"):
+            filling((place,), ()).__enter__()
 
 
 def test_a_folder_is_marked_while_it_is_filled_and_stays_marked_when_that_fails(tmp_path: Path) -> None:

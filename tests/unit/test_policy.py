@@ -1,5 +1,6 @@
 """Full or incremental, and why."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,8 +41,17 @@ def taken(number: int, parent: int | None = None, **more: Any) -> Backup:
     )
 
 
-def decide(now: datetime, backups: list[Backup], kind: Kind = Kind.AUTO, timeline: int = 1, **more: Any) -> Choice:
-    return choose(kind, now, replace(FACTS, **more), timeline, backups, full_weekday="sunday", longest_chain=7)
+def decide(
+    now: datetime,
+    backups: list[Backup],
+    kind: Kind = Kind.AUTO,
+    timeline: int = 1,
+    *,
+    damaged: Sequence[str] = (),
+    **more: Any,
+) -> Choice:
+    facts = replace(FACTS, **more)
+    return choose(kind, now, facts, timeline, backups, full_weekday="sunday", longest_chain=7, damaged=damaged)
 
 
 WEEK = [taken(0), *(taken(day, day - 1) for day in range(1, 6))]
@@ -97,3 +107,19 @@ def test_the_parent_is_of_the_servers_timeline() -> None:
     mixed = [taken(0), taken(1, timeline=2)]
     assert decide(SUNDAY + timedelta(days=2), mixed, timeline=2).parent == mixed[1]
     assert decide(SUNDAY + timedelta(days=2), mixed, timeline=1).parent == mixed[0]
+
+
+@pytest.mark.parametrize("kind", [Kind.AUTO, Kind.INCREMENTAL])
+@pytest.mark.parametrize("lost", range(6))
+def test_full_where_the_record_of_any_link_is_damaged(kind: Kind, lost: int) -> None:
+    readable = [each for each in WEEK if each is not WEEK[lost]]
+    made = decide(SUNDAY + timedelta(days=6), readable, kind, damaged=[WEEK[lost].id])
+    which = f"which {WEEK[-1].id} builds on" if lost < 5 else "the one to build on"
+    assert made == Choice(None, f"the record of backup {WEEK[lost].id}, {which}, cannot be read")
+    only = decide(SUNDAY + timedelta(days=6), [], kind, damaged=[WEEK[lost].id])
+    assert only == Choice(None, f"the record of backup {WEEK[lost].id}, the one to build on, cannot be read")
+
+
+def test_a_damaged_record_that_nothing_builds_on_does_not_matter() -> None:
+    before = taken(-1).id
+    assert decide(SUNDAY + timedelta(days=6), WEEK, damaged=[before]).parent == WEEK[-1]

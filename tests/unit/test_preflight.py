@@ -37,6 +37,13 @@ def test_each_refusal_says_what_to_do(fact: dict[str, object], says: str) -> Non
     assert says in found
 
 
+def test_a_service_that_offers_no_protocol_is_told_apart_from_a_role_that_may_not() -> None:
+    (found,) = refusals(facts(service="Cloud SQL", may_replicate=False, wal_level="minimal", wal_senders=10))
+    assert "Cloud SQL offers no replication protocol, so there are dumps (`ops dump`)" in found
+    assert "ALTER ROLE" not in found
+    assert refusals(facts(service="Cloud SQL")) == []
+
+
 def test_all_refusals_are_told_at_once() -> None:
     assert len(refusals(facts(server_version=140000, may_replicate=False, wal_level="minimal", wal_senders=10))) == 4
 

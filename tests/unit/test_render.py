@@ -57,8 +57,9 @@ def test_without_a_terminal_each_phase_is_a_line(capsys: pytest.CaptureFixture[s
     assert "look at this [1]" in said.err
 
 
-def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_leaves_out_the_bars_and_not_the_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     with render.progress(quiet=True) as bars:
         bars.begin("back up", 100)
-        bars.say("nothing")
-    assert capsys.readouterr() == ("", "")
+        bars.advance(50)
+        bars.say("Aborted the orphaned upload of [a].")
+    assert capsys.readouterr() == ("", "Aborted the orphaned upload of [a].\n")

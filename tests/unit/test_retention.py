@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ops_workflows.postgres.lsn import Lsn
-from ops_workflows.proof.rungs import Rung
-from ops_workflows.repository.backup_facts import LADDER, BackupFacts
+from ops_workflows.repository.backup_facts import BackupFacts
 from ops_workflows.repository.retention import Policy, RetentionPlan, plan
 from ops_workflows.repository.wal import Branch, Piece, WalListing
 from ops_workflows.repository.wal_need import WalFacts
@@ -60,11 +59,6 @@ def planned(
 def why(done: RetentionPlan, backup: BackupFacts) -> tuple[bool, str]:
     decision = next(decision for decision in done.decisions if decision.backup is backup)
     return decision.keep, "; ".join(decision.reasons)
-
-
-def test_the_ladder_is_the_proofs_ladder() -> None:
-    known = [rung for rung in LADDER if rung in set(Rung)]
-    assert known == [rung.value for rung in Rung]
 
 
 def test_nothing() -> None:

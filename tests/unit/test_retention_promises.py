@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops_workflows.postgres.lsn import Lsn
-from ops_workflows.repository.backup_facts import LADDER, BackupFacts, ancestors
+from ops_workflows.repository.backup_facts import BackupFacts, ancestors
 from ops_workflows.repository.retention import Policy, RetentionPlan, plan
+from ops_workflows.repository.rungs import Rung
 from ops_workflows.repository.wal import Branch, Piece, Range, WalListing
 from ops_workflows.repository.wal_need import WalFacts
 
+RUNGS = tuple(Rung)
 SEGMENT = 16 * 2**20
 BEGAN = datetime(2025, 1, 1, 2, tzinfo=UTC)
 LONGEST_CHAIN = 6
@@ -90,10 +92,10 @@ class World:
         if last is not None and last.timeline == self.timeline and self.chance.random() < likely.incremental:
             chain = sum(1 for _ in ancestors(last, {backup.id: backup for backup in self.backups}))
             parent = last.id if chain < LONGEST_CHAIN else None
-        reached = self.chance.randint(0, len(LADDER))
-        proofs = dict.fromkeys(LADDER[:reached], True)
-        if reached < len(LADDER) and self.chance.random() < likely.failure:
-            proofs[LADDER[reached]] = False
+        reached = self.chance.randint(0, len(RUNGS))
+        proofs = dict.fromkeys(map(str, RUNGS[:reached]), True)
+        if reached < len(RUNGS) and self.chance.random() < likely.failure:
+            proofs[RUNGS[reached]] = False
         start, self.position = self.position, self.position + 4000
         made = BackupFacts(
             id=f"{finished:%Y%m%dT%H%M%SZ}-{self.timeline:04x}",

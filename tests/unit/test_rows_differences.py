@@ -1,7 +1,10 @@
-"""How what came back is held against what was counted."""
+"""What is kept in order to count at the end, and how what came back is held against what was counted."""
 
 import pytest
 
+from ops_workflows.backup.rows import Snapshots
+from ops_workflows.postgres.inventory import Snapshot
+from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.proof.booted import compared, differences
 from ops_workflows.repository.backup import RowsRecord, TableRows
 from tests.support.records import MOMENT
@@ -32,25 +35,60 @@ def test_rows(rows: int, exactly: int, from_below: int) -> None:
     assert len(faults(expected(False), found)) == from_below
 
 
-def test_a_table_that_is_gone() -> None:
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_table_that_is_gone(exact: bool) -> None:
     found = {("shop", "public.b"): 0}
-    assert faults(expected(), found) == ["public.a of shop is missing"]
-    assert faults(expected(changing={"shop": ("relation public.a",)}), found) == []
+    assert faults(expected(exact), found) == ["public.a of shop is missing"]
 
 
 def test_an_uncounted_table_may_have_any_number() -> None:
     assert faults(expected(), FOUND | {("shop", "public.c"): 99}) == []
 
 
-def test_schema() -> None:
-    assert faults(expected(), schema={"relation public.a": "aa"}) == ["relation public.b of shop is missing"]
-    assert faults(expected(), schema=SCHEMA | {"relation public.b": "xx"}) == ["relation public.b of shop differs"]
-    assert faults(expected(), schema=SCHEMA | {"view x": "1"}) == ["view x of shop is unexpected"]
-    assert faults(expected(changing={"shop": ("view x",)}), schema=SCHEMA | {"view x": "1"}) == []
+@pytest.mark.parametrize("exact", [True, False])
+def test_an_object_that_is_gone_or_is_another(exact: bool) -> None:
+    record = expected(exact)
+    assert faults(record, schema={"relation public.a": "aa"}) == ["relation public.b of shop is missing"]
+    assert faults(record, schema=SCHEMA | {"relation public.b": "xx"}) == ["relation public.b of shop differs"]
+
+
+def test_an_object_that_nobody_expects_is_a_fault_where_all_was_quiet() -> None:
+    more = SCHEMA | {"view x": "1"}
+    assert faults(expected(True), schema=more) == ["view x of shop is unexpected"]
+    assert faults(expected(True, changing={"shop": ("view x",)}), schema=more) == []
+    assert faults(expected(False), schema=more) == []
 
 
 def test_a_database_that_is_gone() -> None:
     assert "database shop is missing" in list(differences(expected(), FOUND, {}))
+
+
+def snapshot(number: int) -> Snapshot:
+    return Snapshot(oldest=number, next=number, lsn=Lsn(number))
+
+
+@pytest.mark.parametrize("asked", [1, 511, 512, 513, 28_800, 500_000])
+def test_few_snapshots_are_kept_of_a_long_backup_and_evenly(asked: int) -> None:
+    kept = Snapshots()
+    taken = []
+    for number in range(asked):
+        if kept.is_due():
+            kept.keep(snapshot(number))
+            taken.append(number)
+    assert len(kept) <= 512
+    for stop in (0, asked // 3, asked - 1):
+        newest = kept.newest(Lsn(stop))
+        assert newest is not None
+        assert stop - max(asked // 128, 1) < newest.lsn <= stop
+    assert len(taken) < 5000  # the others were not even asked for
+
+
+def test_no_snapshot_from_after_the_end_is_used() -> None:
+    kept = Snapshots()
+    for number in (5, 7, 7, 9):
+        kept.keep(snapshot(number))
+    assert kept.newest(Lsn(4)) is None
+    assert kept.newest(Lsn(8)) == snapshot(7)
 
 
 def test_in_words() -> None:

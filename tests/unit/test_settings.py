@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,8 @@ from pydantic import SecretStr
 
 from ops_workflows.errors import ConfigurationError
 from ops_workflows.settings import Settings, dotenv, environment
+from tests.support.nobody import as_nobody
+from tests.support.servers import reachable_folder
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +49,25 @@ def test_a_value_that_cannot_be_right_is_named_and_not_repeated(
     with pytest.raises(ConfigurationError, match=f"{name} cannot be used") as caught:
         Settings.read(tmp_path)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".env", "OPS_S3_BUCKET"])
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("OPS_SECRETS_DIR", str(tmp_path))
+    (tmp_path / name).write_bytes(b"OPS_S3_BUCKET=hunter2\xff\n")
+    with pytest.raises(ConfigurationError, match=f"{tmp_path}.* is no text in UTF-8") as caught:
+        Settings.read(tmp_path)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".env", "OPS_S3_BUCKET"])
+def test_a_file_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with reachable_folder() as folder:
+        folder.chmod(0o755)
+        (folder / name).touch(mode=0o600 if os.geteuid() == 0 else 0o000)
+        monkeypatch.setenv("OPS_SECRETS_DIR", str(folder))
+        said = as_nobody(lambda: Settings.read(folder))
+        assert f"{folder}/{name} cannot be read (Permission denied)" in said
 
 
 def test_what_is_missing_is_named() -> None:

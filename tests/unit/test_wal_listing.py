@@ -1,5 +1,6 @@
 """The log in the bucket, understood from names: held against a model that counts bytes one by one."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from ops_workflows.errors import IntegrityError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.repository.wal import (
+    Branch,
     Range,
     WalListing,
     history_key,
@@ -114,6 +116,30 @@ def test_gaps_are_what_lies_between(made: tuple[WalListing, dict[int, set[int]]]
     gaps = listing.gaps()
     assert {(gap.timeline, unit) for gap in gaps for unit in range(gap.start // UNIT, gap.end // UNIT)} == missing
     assert all(gap.start < gap.end for gap in gaps)
+
+
+@given(listings(), st.integers(1, 47))
+def test_gaps_on_the_way_across_a_fork(made: tuple[WalListing, dict[int, set[int]]], fork: int) -> None:
+    """Of the old timeline all up to the fork is needed, of the new one all behind it, once anything is there."""
+    listing, units = made
+    listing = replace(listing, branches={2: [Branch(1, Lsn(fork * UNIT))]})
+    first, second = units.get(1, set()), units.get(2, set())
+    missing = {(1, unit) for unit in range(min(first, default=0), max(first, default=0)) if unit not in first}
+    if second:
+        before = {unit for unit in first if unit < fork}
+        missing |= {(1, unit) for unit in range(min(before, default=fork), fork) if unit not in first}
+        begins = fork if before else min(second)
+        missing |= {(2, unit) for unit in range(begins, max(second)) if unit not in second}
+    gaps = listing.gaps()
+    assert {(gap.timeline, unit) for gap in gaps for unit in range(gap.start // UNIT, gap.end // UNIT)} == missing
+    assert sum((gap.end - gap.start) // UNIT for gap in gaps) == len(missing)  # each is named once
+
+
+def test_a_timeline_of_which_nothing_is_there_is_missing_as_a_whole() -> None:
+    keys = [segment_key(1, 0, SMALL), segment_key(3, 3 * SMALL, SMALL)]
+    history = [Branch(1, Lsn(SMALL)), Branch(2, Lsn(3 * SMALL))]
+    listing = replace(WalListing.of(map(stored, keys), "p/", SMALL), branches={3: history})
+    assert listing.gaps() == [Range(2, Lsn(SMALL), Lsn(3 * SMALL))]
 
 
 @given(listings(), st.sampled_from([1, 2]), st.integers(0, 48), st.integers(0, 48))

@@ -1,0 +1,199 @@
+"""Servers that offer no replication protocol have dumps only, which is said once; one's own server never comes to that.
+
+The service is a real PostgreSQL with the roles of Amazon RDS: its superuser is `rdsadmin`, and nobody else is one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+
+from ops_workflows.backup.defs import wal_archive_position
+from ops_workflows.backup.preflight import dumps_only
+from ops_workflows.definitions import defs
+from ops_workflows.local.doctor import doctor
+from ops_workflows.postgres.cluster import set_password
+from ops_workflows.repository.catalogue import open_repository
+from ops_workflows.repository.dumps import Dumps
+from ops_workflows.settings import Settings
+from tests.support.bucket import is_clean
+from tests.support.command import as_environment, ops_here
+from tests.support.servers import HOST, ScratchServer, free_port, scratch_server
+
+RDS = "Amazon RDS offers no replication protocol, so there are dumps (`ops dump`) and neither base backups nor WAL"
+CHOSEN = "OPS_BACKUP_METHOD is dumps, so there are dumps (`ops dump`) and neither base backups nor WAL"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[ScratchServer]:
+    with scratch_server() as made:
+        with made.connect() as connection:
+            connection.execute("CREATE TABLE t AS SELECT generate_series(1, 10) AS n")
+            connection.execute("CREATE ROLE rds_superuser; CREATE ROLE helper SUPERUSER")
+            connection.execute("SET SESSION AUTHORIZATION helper")
+            connection.execute("ALTER ROLE postgres RENAME TO rdsadmin")
+            connection.execute("RESET SESSION AUTHORIZATION")
+            connection.execute("DROP ROLE helper; CREATE ROLE postgres LOGIN CREATEDB CREATEROLE IN ROLE rds_superuser")
+            set_password(connection, "postgres", made.password("postgres"))
+            connection.execute("ALTER ROLE ops_backup NOREPLICATION")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[ScratchServer]:
+    with scratch_server() as made:
+        yield made
+
+
+@pytest.fixture
+def rds(service: ScratchServer, settings: Settings) -> Settings:
+    return service.settings(settings)
+
+
+@pytest.fixture
+def self_run(own_server: ScratchServer, settings: Settings) -> Settings:
+    return own_server.settings(settings)
+
+
+def tonight(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dg.ExecuteInProcessResult, str]:
+    """Run the job `nightly_backup`; its result, and all that was logged."""
+    for name, value in as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(folder)
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = defs.resolve_job_def("nightly_backup").execute_in_process(instance=instance, raise_on_error=False)
+        said = "\n".join(entry.user_message for entry in instance.all_logs(done.run_id) if not entry.is_dagster_event)
+    return done, said
+
+
+@pytest.mark.parametrize("how", ["recognised", "chosen"])
+def test_the_night_is_a_dump_and_its_proof(
+    rds: Settings, self_run: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, how: str
+) -> None:
+    settings = rds if how == "recognised" else self_run.model_copy(update={"backup_method": "dumps"})
+    done, said = tonight(settings, tmp_path, monkeypatch)
+    assert done.success
+    assert said.count(RDS if how == "recognised" else CHOSEN) == 1
+    assert not done.asset_materializations_for_node("base_backup")
+    assert len(done.asset_materializations_for_node("logical_backup")) == 1
+    checked = {(each.check_name, each.passed) for each in done.get_asset_check_evaluations()}
+    assert checked == {("restorable", True)}
+    assert len(Dumps(open_repository(settings)).all()) == 1
+    assert is_clean(settings)
+
+
+def test_a_base_backup_is_refused_there(rds: Settings, tmp_path: Path) -> None:
+    done = ops_here(rds, tmp_path, "backup")
+    assert (done.code, done.out) == (1, "")
+    assert done.sentence.startswith(RDS)
+    assert "ALTER ROLE" not in done.err
+    assert is_clean(rds)
+
+
+def test_the_sensor_of_the_log_skips_with_the_same_sentence(
+    rds: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in as_environment(rds).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        skipped = wal_archive_position(dg.build_sensor_context(instance))
+    assert isinstance(skipped, dg.SkipReason)
+    assert str(skipped.skip_message).startswith(RDS)
+
+
+def test_the_doctor_says_it_and_asks_for_nothing_that_cannot_be_had(rds: Settings, self_run: Settings) -> None:
+    found = {each.name: each for each in doctor(rds)}
+    assert found["base backups"].state == "warning"
+    assert found["base backups"].what.startswith(RDS)
+    assert not found.keys() & {"REPLICATION", "replication", "WAL senders", "wal_level"}
+    assert "base backups" not in {each.name for each in doctor(self_run)}
+
+
+def test_physical_is_never_downgraded(rds: Settings, tmp_path: Path) -> None:
+    physical = rds.model_copy(update={"backup_method": "physical"})
+    assert dumps_only(physical) is None
+    assert ops_here(physical, tmp_path, "backup").sentence.startswith(RDS)
+
+
+@contextmanager
+def superuser(server: ScratchServer) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """Of the service, whom only the service can be."""
+    with psycopg.connect(server.dsn("rdsadmin", password=server.password("postgres")), autocommit=True) as connection:
+        yield connection
+
+
+def test_a_role_with_replication_whom_the_service_does_not_let_in(service: ScratchServer, rds: Settings) -> None:
+    """As Cloud SQL and Azure do: REPLICATION can be had, for logical replication."""
+    access = service.server.data_dir / "pg_hba.conf"
+    before = access.read_text()
+    with superuser(service) as connection:
+        connection.execute("ALTER ROLE ops_backup REPLICATION")
+        try:
+            assert dumps_only(rds) is None  # it lets us in, so it is no service of that kind
+            access.write_text(f"host all all {HOST}/32 scram-sha-256\n")
+            connection.execute("SELECT pg_reload_conf()")
+            assert (dumps_only(rds) or "").startswith(RDS)
+        finally:
+            access.write_text(before)
+            connection.execute("ALTER ROLE ops_backup NOREPLICATION; SELECT pg_reload_conf()")
+
+
+def without_replication(server: ScratchServer, *more: str) -> None:
+    with server.connect() as connection:
+        connection.execute("ALTER ROLE ops_backup NOREPLICATION")
+        for statement in more:
+            connection.execute(statement.encode())
+
+
+def test_a_role_that_merely_lacks_replication_is_an_error_every_night(
+    own_server: ScratchServer, self_run: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_replication(own_server)
+    assert dumps_only(self_run) is None
+    done, _ = tonight(self_run, tmp_path, monkeypatch)
+    assert not done.success
+    refused = ops_here(self_run, tmp_path, "backup")
+    assert refused.code == 1
+    assert "Role ops_backup may not replicate: ALTER ROLE ops_backup REPLICATION" in refused.sentence
+
+
+@pytest.mark.parametrize("role", ["rds_superuser", "cloudsqlsuperuser", "azure_pg_admin"])
+def test_a_server_of_ones_own_that_came_from_a_service_is_none(
+    own_server: ScratchServer, self_run: Settings, tmp_path: Path, role: str
+) -> None:
+    """Its roles, and what they set, came along in a dump of the service."""
+    create = sql.SQL("CREATE ROLE {}").format(sql.Identifier(role)).as_string()
+    without_replication(own_server, create, "ALTER ROLE ops_backup SET rds.extensions = 'amcheck'")
+    assert dumps_only(self_run) is None
+    assert "ALTER ROLE ops_backup REPLICATION" in ops_here(self_run, tmp_path, "backup").sentence
+
+
+def test_a_server_that_lets_nobody_replicate_by_pg_hba_is_to_be_mended(
+    own_server: ScratchServer, self_run: Settings, tmp_path: Path
+) -> None:
+    access = own_server.server.data_dir / "pg_hba.conf"
+    before = access.read_text()
+    with own_server.connect() as connection:
+        connection.execute("ALTER ROLE ops_backup REPLICATION")
+        try:
+            access.write_text(f"host all all {HOST}/32 scram-sha-256\n")
+            connection.execute("SELECT pg_reload_conf()")
+            assert dumps_only(self_run) is None
+            refused = ops_here(self_run, tmp_path, "backup")
+        finally:
+            access.write_text(before)
+            connection.execute("SELECT pg_reload_conf()")
+    assert refused.code == 1
+    assert "no pg_hba.conf entry" in refused.sentence
+    assert "allow this role" in refused.sentence
+
+
+def test_a_server_that_does_not_answer_is_not_taken_for_one(own_server: ScratchServer, self_run: Settings) -> None:
+    nobody_there = SecretStr(own_server.dsn(port=free_port()))
+    assert dumps_only(self_run.model_copy(update={"backup_dsn": nobody_there})) is None

@@ -1,0 +1,52 @@
+"""`contiguous`, from names alone: what leads to now, and what exactly is missing if nothing does."""
+
+import pytest
+
+from ops_workflows.proof.contiguous import contiguous
+from ops_workflows.proof.rungs import Climb
+from ops_workflows.repository.reach import Histories
+from ops_workflows.repository.wal import Branch
+from tests.unit.test_choose import at, listing, taken
+
+
+def climbed(
+    present: dict[int, set[int]], tails: list[tuple[int, float]] | None = None, histories: Histories | None = None
+) -> Climb:
+    return contiguous(taken(2), listing(present, tails or (), list(histories or ())), histories or {})
+
+
+def test_a_log_that_leads_to_now() -> None:
+    done = climbed({1: {2, 3, 4}}, [(1, 5.5)])
+    assert done.passed
+    assert done.evidence["wal_objects"] == 3  # segment 2 is in the backup itself
+
+
+def test_a_log_that_has_come_no_further_than_the_backup() -> None:
+    assert climbed({1: {1, 2}}).passed
+
+
+def test_across_a_promotion() -> None:
+    done = climbed({1: {2, 3, 4}, 2: {4, 5}}, None, {2: [Branch(1, at(4.5))]})
+    assert done.passed
+    assert "timeline 1, 2" in done.finding
+
+
+@pytest.mark.parametrize(
+    ("present", "tails", "histories", "says"),
+    [
+        ({}, [], {}, "holds no write-ahead log"),
+        ({1: {2, 3, 5}}, [], {}, "segment 000000010000000000000004 is missing"),
+        ({1: {2, 5, 6}}, [], {}, "segment 000000010000000000000003 is missing"),
+        ({1: {2, 3}}, [(1, 5.5)], {}, "segment 000000010000000000000004 is missing"),
+        ({1: {2, 3, 4}, 2: {4, 5}}, [], {}, "no history file says how that"),
+        ({1: {2, 3}, 2: {5, 6}}, [], {2: [Branch(1, at(4.5))]}, "segment 000000010000000000000004 is missing"),
+        ({1: {2, 3, 4}, 2: {4, 6}}, [], {2: [Branch(1, at(4.5))]}, "segment 000000020000000000000005 is missing"),
+    ],
+    ids=["nothing", "hole", "behind-the-backup", "tail", "no-history", "at-the-fork", "behind-the-fork"],
+)  # fmt: skip
+def test_what_is_missing_is_named(
+    present: dict[int, set[int]], tails: list[tuple[int, float]], histories: Histories, says: str
+) -> None:
+    done = climbed(present, tails, histories)
+    assert not done.passed
+    assert says in done.finding
