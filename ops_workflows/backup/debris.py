@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import batched
 
 from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.drills import DRILL
 from ops_workflows.repository.dumps import RECORD as DUMP_RECORD
 from ops_workflows.repository.layout import RECORD
 from ops_workflows.storage.objects import StoredObject
@@ -28,6 +29,7 @@ def sweep_debris(repository: Repository, now: datetime, hours: float, *, dumps: 
     """
     before, layout = now - timedelta(hours=hours), repository.layout
     said = _sweep(repository, layout.backups, RECORD, "backup", before)
+    said += _sweep(repository, layout.drills, DRILL, "drill", before)
     return said + (_sweep(repository, layout.dumps, DUMP_RECORD, "dump", before) if dumps else [])
 
 

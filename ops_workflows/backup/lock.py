@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
+from psycopg import sql
 
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.connection import Connection
@@ -20,15 +21,19 @@ _HOLDER = """
     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
       AND l.classid = (%(key)s >> 32)::oid AND l.objid = (%(key)s & 4294967295)::oid"""
 
-# Only those that the server knows: idle_session_timeout came with PostgreSQL 14, transaction_timeout with 17.
-_STAY = """
-    SELECT set_config(name, '0', false) FROM pg_settings
-    WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"""
+# Setting -> since which version of PostgreSQL.
+_TIMEOUTS = {
+    "idle_in_transaction_session_timeout": 90_600,
+    "idle_session_timeout": 140_000,
+    "transaction_timeout": 170_000,
+}
 
 
 def stay(connection: Connection) -> None:
     """Keep the server from ending this session for idling, or for how long its transaction lasts."""
-    connection.execute(_STAY)
+    for name, since in _TIMEOUTS.items():
+        if connection.info.server_version >= since:
+            connection.execute(sql.SQL("SET {} = 0").format(sql.Identifier(name)))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.layout import systems
 from ops_workflows.repository.leases import reading
 from ops_workflows.repository.mirror import Copy, MirrorPlan, Whole, plan_mirror
-from ops_workflows.repository.retention_facts import plan_retention, policy_of, read_holdings
+from ops_workflows.repository.retention_facts import plan_retention, policy_of, read_readable
 from ops_workflows.repository.wal import superseded
 from ops_workflows.settings import Settings
 from ops_workflows.storage.store import open_store
@@ -41,6 +41,8 @@ class Mirrored:
         copied_bytes: Bytes of the objects that were not there yet.
         verified: How what was copied was shown to be the same.
         enforced: What the mirror's own retention did; None if it was not its turn.
+        damaged: Backups and dumps whose record cannot be read, in one of the two, a sentence each. They are not copied,
+            and as long as there are any, nothing is let go.
         failures: What could not be copied, a sentence each.
     """
 
@@ -50,6 +52,7 @@ class Mirrored:
     copied_bytes: int = 0
     verified: Verified = field(default_factory=Verified)
     enforced: Enforced | None = None
+    damaged: tuple[str, ...] = ()
     failures: list[str] = field(default_factory=list)
 
 
@@ -63,9 +66,9 @@ def mirror(settings: Settings, progress: Progress = SILENT, *, apply: bool = Tru
 
     Raises:
         ConfigurationError: There is no second repository, or it is the first.
-        IntegrityError: Something is damaged in the first, or differs in the second. All else was copied, and nothing
-            of that cluster was let go.
-        RefusedError: The first holds nothing, or a record in one of the two cannot be read.
+        IntegrityError: Something is damaged in one of the two, or differs in the second. All else was copied, and
+            nothing of that cluster was let go.
+        RefusedError: The first holds nothing, or a pin or a proof in one of the two cannot be read.
         StorageError: One of the two did not answer. Run it again: it goes on from there.
     """
     second = settings.mirrored()
@@ -79,9 +82,10 @@ def mirror(settings: Settings, progress: Progress = SILENT, *, apply: bool = Tru
         where = f" under {settings.repository_prefix!r}" if settings.repository_prefix else ""
         raise RefusedError(f"{first} holds no backups{where}: there is nothing to mirror. See OPS_S3_PREFIX.")
     done = [_Mirroring(settings, second, system, progress).run(apply=apply) for system in known]
-    failures = [failure for each in done for failure in each.failures]
+    failures = [failure for each in done for failure in (*each.damaged, *each.failures)]
     if failures:
-        raise IntegrityError(f"The mirror lacks what could not be copied; all else was copied: {' '.join(failures)}")
+        rest = "all else was copied" if apply else "all else would be"
+        raise IntegrityError(f"The mirror lacks what could not be copied; {rest}: {' '.join(failures)}")
     return done
 
 
@@ -101,7 +105,8 @@ class _Mirroring:
             threads=settings.s3_threads,
             read_back=second.repository_folder is not None,
         )
-        self._done = Mirrored(system, self._plan(), verified=self._copier.verified)
+        plan, damaged = self._plan()
+        self._done = Mirrored(system, plan, verified=self._copier.verified, damaged=damaged)
 
     def run(self, *, apply: bool) -> Mirrored:
         """Copy until nothing is missing, then let go."""
@@ -114,17 +119,19 @@ class _Mirroring:
             if todo.is_empty or self._done.failures:
                 break
             self._copy(todo)
-            todo = self._plan()
-        if not self._done.failures:
+            todo, _ = self._plan()
+        if not self._done.failures and not self._done.damaged:
             plan = plan_retention(self._settings, self._mirror)
             self._done.enforced = let_go(self._settings, self._mirror, plan, self._progress)
         return self._done
 
-    def _plan(self) -> MirrorPlan:
+    def _plan(self) -> tuple[MirrorPlan, tuple[str, ...]]:
+        """What to copy, and what is damaged in one of the two."""
         now = utc_now()
         try:
-            source, mirror = read_holdings(self._source, now), read_holdings(self._mirror, now)
-            return plan_mirror(source, mirror, policy_of(self._settings), now)
+            source, damaged = read_readable(self._source, now)
+            mirror, damaged_there = read_readable(self._mirror, now)
+            return plan_mirror(source, mirror, policy_of(self._settings), now), (*damaged, *damaged_there)
         except IntegrityError as error:
             raise RefusedError(
                 f"Nothing is copied while a record cannot be understood: {error} A newer program may have written it."

@@ -1,6 +1,6 @@
 """Full or incremental: decided from facts before anything is begun, with the reason in words."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -42,6 +42,7 @@ def choose(
     full_weekday: Weekday,
     longest_chain: int,
     damaged: Collection[str] = (),
+    failed: Mapping[str, str] | None = None,
 ) -> Choice:
     """Decide.
 
@@ -54,6 +55,7 @@ def choose(
         full_weekday: On which day `auto` means a full one.
         longest_chain: Most backups that a restore may have to put together.
         damaged: Ids of those whose record cannot be read.
+        failed: Which rung of proof was failed, by the id of its backup.
     """
     parent = next((backup for backup in reversed(backups) if backup.timeline == timeline), None)
     lost = max(damaged, default="")  # ids sort by time
@@ -68,6 +70,7 @@ def choose(
     if why_full is not None or parent is None:
         return Choice(None, why_full or "")
     chain = _chain(parent, backups)
+    bad = next((link.id for link in chain if link.id in (failed or {})), None)
     full_today = chain[0].started_at.date() == now.date()
     reasons = [
         (
@@ -75,6 +78,10 @@ def choose(
             f"the record of backup {chain[0].parent}, which {parent.id} builds on, cannot be read",
         ),
         (chain[0].parent is not None, f"a backup that {parent.id} builds on is gone"),
+        (
+            bad is not None,
+            f"backup {bad}, which it would build on, was found not to be {(failed or {}).get(bad or '')}",
+        ),
         (len(chain) >= longest_chain, f"a restore from {parent.id} puts {len(chain)} backups together already"),
         (
             kind is Kind.AUTO and _WEEKDAYS[now.weekday()] == full_weekday and not full_today,

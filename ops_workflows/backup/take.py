@@ -6,7 +6,7 @@ What was stored until a failure is removed at once; what a killed process leaves
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from ops_workflows.backup import preflight
@@ -24,7 +24,9 @@ from ops_workflows.progress import SILENT, Progress
 from ops_workflows.repository import layout
 from ops_workflows.repository.backup import Backup, StoredArchive, TablespaceRecord, utc_now
 from ops_workflows.repository.catalogue import Repository, open_repository, sweep
+from ops_workflows.repository.proofs import newest
 from ops_workflows.repository.records import sealed
+from ops_workflows.repository.rungs import OF_ITSELF
 from ops_workflows.settings import Settings
 from ops_workflows.storage.checksums import sha256_base64
 from ops_workflows.storage.fetch import fetch
@@ -47,10 +49,12 @@ def take_backup(settings: Settings, progress: Progress = SILENT, kind: Kind = Ki
         Its record, as it now stands in the bucket.
 
     Raises:
-        RefusedError: The server cannot give one, or another backup is running.
+        RefusedError: The server cannot give one, dumps are all there is to be, or another backup is running.
         DatabaseError: PostgreSQL failed, fell silent, or found its own data damaged.
         StorageError: The bucket did not take it.
     """
+    if reason := preflight.dumps_only(settings):
+        raise RefusedError(reason)
     primary = settings.require("backup_dsn")
     bounds = {"timeout": settings.connect_timeout_seconds, "statement_seconds": settings.stall_seconds}
     with connect(primary, **bounds, application_name=_NAME) as connection:
@@ -80,6 +84,7 @@ def take_backup(settings: Settings, progress: Progress = SILENT, kind: Kind = Ki
                     full_weekday=settings.backup_full_weekday,
                     longest_chain=settings.backup_longest_chain,
                     damaged=known.damaged.keys(),
+                    failed=_failed(repository, known.readable[-settings.backup_longest_chain :]),
                 )
                 counts = settings.backup_count_rows and facts.may_read
                 expectations = Expectations(settings, source.dsn, reading) if counts else None
@@ -94,6 +99,15 @@ def _source_connection(settings: Settings, source: Source, primary: Connection) 
     bounds = {"timeout": settings.connect_timeout_seconds, "statement_seconds": settings.stall_seconds}
     with connect(source.dsn, **bounds, application_name=_NAME) as connection:
         yield connection
+
+
+def _failed(repository: Repository, backups: Iterable[Backup]) -> dict[str, str]:
+    """By the ids of those that nothing more should be built on: the lowest rung that was failed."""
+    shown = newest(repository, [backup.id for backup in backups])
+    failures = (
+        (each, [rung for rung in OF_ITSELF if rung in of and not of[rung].passed]) for each, of in shown.items()
+    )
+    return {backup_id: rungs[0] for backup_id, rungs in failures if rungs}
 
 
 class _Taking:

@@ -13,9 +13,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Self
 
+from ops_workflows.backup.preflight import dumps_only
 from ops_workflows.backup.wal_follow import Following
 from ops_workflows.backup.wal_resume import Resumption, another_history
-from ops_workflows.backup.wal_shipper import WalShipper, in_background
+from ops_workflows.backup.wal_shipper import Background, WalShipper
 from ops_workflows.errors import DatabaseError, RefusedError, StorageError
 from ops_workflows.postgres import wal_stream as protocol
 from ops_workflows.postgres.lsn import Lsn
@@ -54,11 +55,13 @@ def receive_wal(settings: Settings, stop: threading.Event, progress: Progress = 
         progress: Hears of outages, of timelines, and of gaps.
 
     Raises:
-        RefusedError: Another receiver is at work.
+        RefusedError: Another receiver is at work, or dumps are all there is to be.
         DatabaseError: The server cannot be had.
         StorageError: The bucket cannot. These three are raised at the first attempt only; later ones are waited for.
         IntegrityError: The bucket holds another cluster's WAL or history under the same name; nothing is replaced.
     """
+    if reason := dumps_only(settings):
+        raise RefusedError(reason)
     pause, ever_streamed = _RETRY_SECONDS, False
     while not stop.is_set():
         streamed = threading.Event()
@@ -88,10 +91,13 @@ def catch_up(settings: Settings, seconds: float, progress: Progress = SILENT) ->
         progress: Hears what deserves a sentence.
 
     Raises:
+        RefusedError: Dumps are all there is to be.
         DatabaseError: It took too long, or the server went away.
         StorageError: The bucket cannot be had.
         IntegrityError: The bucket holds another cluster's WAL or history under the same name; nothing is replaced.
     """
+    if reason := dumps_only(settings):
+        raise RefusedError(reason)
     stop = threading.Event()
     timer = threading.Timer(seconds, stop.set)
     timer.daemon = True
@@ -195,7 +201,9 @@ class _Receiver:
 
     def _asked[T](self, question: Callable[[], T]) -> T:
         """What the bucket answers; without it we leave when told to stop."""
-        answer = in_background(question)
+        background = Background(1)
+        answer = background.submit(question)
+        background.close()
         while wait([answer], _WATCH_SECONDS).not_done:
             if self._stop.is_set():
                 raise StorageError(f"{self._repository.store} had not answered yet when the receiver had to stop.")

@@ -13,6 +13,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from queue import SimpleQueue
 
 from ops_workflows.errors import IntegrityError, RefusedError, StorageError
 from ops_workflows.postgres.lsn import Lsn
@@ -28,21 +29,42 @@ _LONGEST_PAUSE_SECONDS = 10.0
 _WATCH_SECONDS = 0.2
 
 
-def in_background[T](work: Callable[[], T]) -> Future[T]:
-    """Do something in a thread that the end of the process does not wait for, as it would for a pool's.
+class Background:
+    """Threads that do what they are given, in turn, and that the end of the process does not wait for, as for a pool's.
 
     A bucket that has fallen silent holds up a call for a minute, and whoever is told to stop has not so long.
     """
-    done: Future[T] = Future()
 
-    def carry_out() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
-            done.set_exception(error)
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._given: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        for _ in range(threads):
+            threading.Thread(target=self._work, name="bucket", daemon=True).start()
 
-    threading.Thread(target=carry_out, name="bucket", daemon=True).start()
-    return done
+    def submit[T](self, work: Callable[[], T]) -> Future[T]:
+        """What comes of it, or is raised by it; cancelled if nobody has begun with it by then."""
+        done: Future[T] = Future()
+
+        def carry_out() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
+            try:
+                done.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+                done.set_exception(error)
+
+        self._given.put(carry_out)
+        return done
+
+    def close(self) -> None:
+        """End the threads once they have done what they were given."""
+        for _ in range(self._threads):
+            self._given.put(None)
+
+    def _work(self) -> None:
+        while (work := self._given.get()) is not None:
+            work()
+            del work  # a segment's bytes, until the next may come
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +105,7 @@ class WalShipper:
         self._progress = progress
         self._wake = wake
         self._stop = threading.Event()
+        self._background = Background(_UNDER_WAY)
         self._closed = False
         self._closing = threading.Lock()  # nobody is woken up once we are closed: then `wake` may be another file
         self._sent: deque[_Sent] = deque()
@@ -154,9 +177,10 @@ class WalShipper:
         return self.flushed > before
 
     def close(self, leave: threading.Event | None = None) -> None:
-        """Try nothing again, and wait for the calls that are under way, or until `leave` is set."""
+        """Begin nothing more, try nothing again, and wait for the calls that are under way, or until `leave` is set."""
         self._stop.set()
-        under_way = [sent.done for sent in self._sent]
+        under_way = [sent.done for sent in self._sent if not sent.done.cancel()]
+        self._background.close()
         while wait(under_way, _WATCH_SECONDS).not_done and not (leave is not None and leave.is_set()):
             pass
         with self._closing:
@@ -172,7 +196,7 @@ class WalShipper:
         self._segment_start = self.received
 
     def _submit(self, work: Callable[[], None], end: Lsn, *, whole: bool) -> None:
-        done = in_background(work)
+        done = self._background.submit(work)
         done.add_done_callback(self._wake_up)
         self._sent.append(_Sent(end, done, whole))
         self._shipped = end

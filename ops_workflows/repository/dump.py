@@ -138,7 +138,7 @@ class Fingerprint(_Record):
         known = [held.table.quoted for held in self.databases.get(database, ())]
         near = [name for name in known if wanted.rpartition(".")[2] in name][:_MOST_HINTS]
         hint = f"is it {' or '.join(near)}?" if near else "write schema.table."
-        raise RefusedError(f"Database {database} had no table {wanted} with rows of its own in this dump: {hint}")
+        raise RefusedError(f"Database {database} had no table {wanted} with rows of its own then: {hint}")
 
 
 @dataclass(frozen=True, slots=True)

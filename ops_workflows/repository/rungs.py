@@ -34,3 +34,6 @@ _MEANINGS = {
     Rung.SOUND: "pg_amcheck and a full read of every table and index find nothing.",
     Rung.EXACT: "Recovered to a moment between two canaries: the one before is there, the one after is not.",
 }
+
+OF_ITSELF = (Rung.STORED, Rung.CHECKSUMMED, Rung.RESTORED, Rung.BOOTED, Rung.SOUND)
+"""What is shown of a backup alone, whatever log lies behind it."""

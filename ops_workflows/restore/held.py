@@ -34,10 +34,10 @@ def hold(data_dir: Path) -> None:
     """
     directory = DataDirectory(data_dir)
     for _ in range(_STOPS):
-        if directory.running_processes():
+        if is_running(data_dir):
             directory.stop("fast", timeout=_STOP_SECONDS)
         _move(data_dir, CONTROL, HELD)
-        if is_quiet(data_dir):
+        if not is_running(data_dir):
             return
         # One was started between the two and has read the file; without that it would not shut down well.
         release(data_dir)
@@ -47,9 +47,10 @@ def hold(data_dir: Path) -> None:
     )
 
 
-def is_quiet(data_dir: Path) -> bool:
-    """Whether no server runs over a directory; over a held one, what has just been started and is about to fail may."""
-    return wait_until(lambda: not DataDirectory(data_dir).running_processes(), _FAILING_SECONDS)
+def is_running(data_dir: Path) -> bool:
+    """Whether a server runs over a directory. Over one without its file, one that is about to fail does not count."""
+    failing = 0.0 if (data_dir / CONTROL).exists() else _FAILING_SECONDS
+    return not wait_until(lambda: not DataDirectory(data_dir).running_processes(), failing)
 
 
 def release(data_dir: Path) -> None:

@@ -22,7 +22,7 @@ from ops_workflows.restore import run
 from ops_workflows.restore.beside import Beside, Recovered
 from ops_workflows.restore.choose import Route
 from ops_workflows.restore.extract import CONTROL
-from ops_workflows.restore.held import hold, how_to_start, is_quiet, release
+from ops_workflows.restore.held import hold, how_to_start, is_running, release
 from ops_workflows.restore.in_place_plan import InPlacePlan, way_in
 from ops_workflows.restore.moment import Latest
 from ops_workflows.restore.old_log import log_of_directory
@@ -94,7 +94,7 @@ def _has(plan: InPlacePlan, route: Route) -> bool:
 
 
 def _fence(plan: InPlacePlan, progress: Progress) -> None:
-    if DataDirectory(plan.data_dir).running_processes():
+    if is_running(plan.data_dir):
         if not plan.is_running:
             raise RefusedError(f"A server has been started over {plan.data_dir} meanwhile: plan again.")
         progress.say(f"Stopping the server over {plan.data_dir}: from here on nobody writes.")
@@ -134,7 +134,7 @@ def _swap(plan: InPlacePlan, progress: Progress) -> None:
     if not new.exists():
         raise RefusedError(f"{new} is gone, so nothing was moved: plan again.")
     for folder in (data_dir, new):
-        if folder.exists() and not is_quiet(folder):
+        if folder.exists() and is_running(folder):
             raise RefusedError(f"A server runs over {folder}, so nothing was moved: stop it, and plan again.")
     if data_dir.exists() and not any(data_dir.iterdir()):
         data_dir.rmdir()

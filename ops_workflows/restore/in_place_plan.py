@@ -8,20 +8,19 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.connection import describe
-from ops_workflows.postgres.server import DataDirectory
 from ops_workflows.repository.backup import utc_now
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.wal import WalListing
 from ops_workflows.restore import run
 from ops_workflows.restore.beside import Beside, Recovered
 from ops_workflows.restore.choose import Route
-from ops_workflows.restore.held import how_to_start
+from ops_workflows.restore.held import how_to_start, is_running
 from ops_workflows.restore.moment import AtName, AtTime, Latest, Moment
 from ops_workflows.restore.old_log import OldLog, left_behind, log_of_directory, log_of_server
 from ops_workflows.restore.plan import RestorePlan
 from ops_workflows.restore.readable import require_backups, require_wal
 from ops_workflows.restore.route import find_route
-from ops_workflows.restore.run import _require_way
+from ops_workflows.restore.run import require_way
 from ops_workflows.settings import Settings
 
 _MiB = 1024**2
@@ -155,7 +154,7 @@ def _plan(
     if there and not (data_dir / "PG_VERSION").exists():
         raise RefusedError(f"{data_dir} is no PostgreSQL data directory: name the one that is to be replaced.")
     _require_movable(beside)
-    running = there and bool(DataDirectory(data_dir).running_processes())
+    running = there and is_running(data_dir)
     # The server before the bucket: what a receiver has acknowledged by now, the bucket must have.
     dsn, ours = settings.require("backup_dsn"), log_of_directory(settings, data_dir) if there else None
     said = log_of_server(settings)
@@ -199,7 +198,7 @@ def way_in(
     chosen = run.plan(route, plan.beside.new, spaces, repository.chain(route.backup))
     require_backups(repository, chosen.chain)
     require_wal(repository, route.reach, listing)
-    _require_way(settings, chosen)
+    require_way(settings, chosen)
     return chosen
 
 

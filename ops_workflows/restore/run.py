@@ -105,7 +105,7 @@ def restore(settings: Settings, repository: Repository, chosen: RestorePlan, pro
         RefusedError: The disk is full, another restore is at work there, or retention has just let go of the backup.
     """
     require_backups(repository, chosen.chain)
-    _require_way(settings, chosen)
+    require_way(settings, chosen)
     with _leased(repository, chosen, progress), filling(chosen.folders, chosen.clear):
         return _restore(settings, repository, chosen, progress)
 
@@ -184,7 +184,7 @@ def recovered(
         raise RefusedError("There is nothing behind the latest moment to stay before: omit --stay, or name a time.")
     require_backups(repository, chosen.chain)
     require_wal(repository, chosen.route.reach, listing)
-    _require_way(settings, chosen)
+    require_way(settings, chosen)
     feed = None
     with _leased(repository, chosen, progress), ExitStack() as stack:
         if chosen.route.reach.legs:
@@ -197,7 +197,13 @@ def recovered(
         yield restored, stack.enter_context(running(settings, restored, progress, feed=feed, keep=keep, stay=stay))
 
 
-def _require_way(settings: Settings, chosen: RestorePlan) -> None:
+def require_way(settings: Settings, chosen: RestorePlan) -> None:
+    """See to it that a plan can be carried out here.
+
+    Raises:
+        ConfigurationError: The programs are of another major version, or the account that PostgreSQL runs as cannot get
+            to a folder, or the folder's path does not do for a server.
+    """
     account = server_account(settings.server_user)
     find_programs(settings.pg_bin_dir, chosen.backup.major)
     for folder in chosen.folders:

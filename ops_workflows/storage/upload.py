@@ -82,6 +82,7 @@ class Upload:
     ) -> None:
         # Threads first: a part that arrives after the abort would stay in the bucket unseen, and be paid for.
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._buffers.drop()
         if self._upload_id is not None:
             try:
                 self._store.abort_upload(self._key, self._upload_id)
@@ -128,6 +129,7 @@ class Upload:
         etag = self._store.complete_upload(self._key, self._upload_id, parts)
         self._upload_id = None
         self._threads.shutdown()
+        self._buffers.drop()
         checksum = composite([part.checksum for part in parts])
         return UploadedObject(self._key, self._size, self._sha256.hexdigest(), etag, checksum)
 
@@ -196,3 +198,7 @@ class _Buffers:
             self._held -= len(buffer)
             self._free.append(buffer)
             self._changed.notify()
+
+    def drop(self) -> None:
+        """No more are needed."""
+        self._free.clear()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,13 +18,22 @@ from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.layout import RECORD
 from ops_workflows.settings import Settings
 from tests.support.bucket import backup_ids, backup_keys, is_clean, pending
-from tests.support.command import Ended, as_environment, ended, ops, ops_here, started
+from tests.support.command import Ended, as_environment, ops, ops_here, run
 from tests.support.heard import Heard
 from tests.support.proxy import Proxy, Requests, proxy_to
 from tests.support.servers import ScratchServer, fill_with_noise, scratch_server
 
 MEGABYTES = 40
 PEAK_MEMORY = 150_000_000
+AS_OF_A_TERABYTE = """
+from itertools import islice
+from ops_workflows.cli import main
+from ops_workflows.storage import upload
+
+sizes = upload.part_sizes  # from the last of the smallest ones on, so that some of the next size follow
+upload.part_sizes = lambda expected: islice(sizes(10**12), 396, None) if expected else sizes(0)
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -258,9 +268,9 @@ def test_postgresql_finds_its_own_data_damaged(settings: Settings, tmp_path: Pat
         assert backup_ids(own, server.system) == []
 
 
-def test_the_memory_that_a_backup_takes(own: Settings, tmp_path: Path) -> None:
-    with started("ops", "backup", folder=tmp_path, env=as_environment(own)) as process:
-        done = ended(process)
+@pytest.mark.parametrize("command", [("ops",), (sys.executable, "-c", AS_OF_A_TERABYTE)], ids=["small", "terabyte"])
+def test_the_memory_that_a_backup_takes(own: Settings, tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = run(*command, "backup", folder=tmp_path, env=as_environment(own))
     assert done.code == 0, done
     assert 30_000_000 < done.peak_bytes < PEAK_MEMORY
 

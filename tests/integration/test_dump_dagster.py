@@ -21,7 +21,8 @@ def test_a_dump_leaves_its_figures(settings: Settings, tmp_path: Path, monkeypat
         for name, value in as_environment(own).items():
             monkeypatch.setenv(name, value)
         monkeypatch.chdir(tmp_path)
-        done = dg.materialize([logical_backup], instance=dg.DagsterInstance.ephemeral())
+        with dg.DagsterInstance.ephemeral() as instance:
+            done = dg.materialize([logical_backup], instance=instance)
         (event,) = done.asset_materializations_for_node("logical_backup")
         (dump,) = Dumps(open_repository(own, server.system)).all()
     assert event.metadata["dump_id"].value == dump.id

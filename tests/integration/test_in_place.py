@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,12 +17,11 @@ from ops_workflows.restore.in_place_plan import plan_in_place
 from ops_workflows.restore.moment import AtLsn, AtName, Latest, Moment
 from ops_workflows.settings import Settings
 from tests.support.bucket import change, flipped, named, put_back
-from tests.support.command import Ended, as_environment, ended, ops, run, started
+from tests.support.command import as_environment, ended, ops, started
 from tests.support.continuous import caught_up, receiving
+from tests.support.killed_at import killed_at
 from tests.support.lived import Lived, lived_server
 from tests.support.servers import scratch_server
-
-PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -173,14 +171,6 @@ def kill(process: subprocess.Popen[str]) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
-def killed_at(lived: Lived, words: str, *command: str) -> Ended:
-    """Run a command that is killed at a moment of its own."""
-    python = (sys.executable, "-m", "tests.support.killed_at", words)
-    done = run(*python, *command, folder=PROJECT, env=as_environment(lived.settings))
-    assert done.code == -signal.SIGKILL, done
-    return done
-
-
 @pytest.mark.parametrize("moment", ["extracting", "extracted", "recovering", "recovered", "moved aside", "moved in"])
 def test_killed_and_run_again(lived: Lived, tmp_path: Path, moment: str) -> None:
     """Wherever it was: the same command again brings it to its end, and the old directory is there."""
@@ -188,7 +178,7 @@ def test_killed_and_run_again(lived: Lived, tmp_path: Path, moment: str) -> None
     if moment in moments(lived.data_dir):
         killed_when(lived, tmp_path, moment, *command)
     else:
-        killed_at(lived, "The old data directory" if moment == "moved in" else "put in place", *command)
+        killed_at(lived.settings, "The old data directory" if moment == "moved in" else "put in place", *command)
     if moment == "moved aside":
         # Between the two renames is a moment that no kill is quick enough for.
         lived.data_dir.rename(lived.data_dir.with_name("data.before-20260131T020000Z"))
@@ -206,7 +196,7 @@ def test_killed_and_run_again(lived: Lived, tmp_path: Path, moment: str) -> None
 def test_killed_and_given_up(lived: Lived, tmp_path: Path) -> None:
     """What was killed says how to go back; and what was recovered then is not taken for the latest after that."""
     command = ("restore", "--in-place", "--confirm", "postgres", "--to")
-    killed_at(lived, "put in place", *command, "latest")
+    killed_at(lived.settings, "put in place", *command, "latest")
     other = ops(lived.settings, tmp_path, *command, str(lived.place))
     assert other.code == 1
     assert "An earlier run has recovered" in other.sentence
@@ -228,7 +218,7 @@ def test_killed_and_given_up(lived: Lived, tmp_path: Path) -> None:
 def test_done_but_for_its_marks_and_overtaken(lived: Lived, tmp_path: Path) -> None:
     """A server that ran on after a run that was killed at its very end is not taken for what that run recovered."""
     command = ("restore", "--in-place", "--confirm", "postgres", "--to", "latest")
-    killed_at(lived, "The old data directory", *command)
+    killed_at(lived.settings, "The old data directory", *command)
     assert Beside(lived.data_dir).ready.exists()
     lived.server.server.start()
     with receiving(lived.settings, lived.server):

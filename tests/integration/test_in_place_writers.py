@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,10 @@ from ops_workflows.restore.in_place import restore_in_place
 from ops_workflows.restore.in_place_plan import InPlacePlan, plan_in_place
 from ops_workflows.restore.moment import AtLsn, Latest, Moment
 from ops_workflows.settings import Settings
+from tests.support.command import ops
 from tests.support.continuous import receiving
 from tests.support.heard import Heard
+from tests.support.killed_at import killed_at
 from tests.support.lived import Lived, lived_server
 
 
@@ -68,6 +71,20 @@ def test_a_server_that_is_started_again_meanwhile(lived: Lived) -> None:
         assert not DataDirectory(aside).running_processes()
         assert lived.rows() == lived.early
     assert 'global/pg_control": No such file' in server.log_file.read_text()
+    server.stop("fast")
+    assert lived.put_back() == lived.all
+
+
+def test_a_server_that_is_started_again_between_a_kill_and_the_next_run(lived: Lived, tmp_path: Path) -> None:
+    server = lived.server.server
+    command = ("restore", "--in-place", "--to", str(lived.place), "--confirm", "postgres")
+    with started_again_and_again(server):
+        killed_at(lived.settings, "put in place", *command)
+        assert not wait_until(server.is_ready, 1)
+        done = ops(lived.settings, tmp_path, *command)
+        assert done.code == 0, done
+        assert wait_until(server.is_ready, 30)
+        assert lived.rows() == lived.early
     server.stop("fast")
     assert lived.put_back() == lived.all
 

@@ -87,12 +87,15 @@ def test_the_night_is_a_dump_and_its_proof(
     assert is_clean(settings)
 
 
-def test_a_base_backup_is_refused_there(rds: Settings, tmp_path: Path) -> None:
-    done = ops_here(rds, tmp_path, "backup")
+@pytest.mark.parametrize("command", ["backup", "wal stream", "wal catch-up"])
+@pytest.mark.parametrize("how", ["recognised", "chosen"])
+def test_whatever_needs_the_protocol_is_refused_with_that_sentence(
+    rds: Settings, self_run: Settings, tmp_path: Path, command: str, *, how: str
+) -> None:
+    settings = rds if how == "recognised" else self_run.model_copy(update={"backup_method": "dumps"})
+    done = ops_here(settings, tmp_path, *command.split())
     assert (done.code, done.out) == (1, "")
-    assert done.sentence.startswith(RDS)
-    assert "ALTER ROLE" not in done.err
-    assert is_clean(rds)
+    assert done.sentence.startswith(RDS if how == "recognised" else CHOSEN)
 
 
 def test_the_sensor_of_the_log_skips_with_the_same_sentence(

@@ -3,9 +3,19 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 from ops_workflows.cli import main
 from ops_workflows.cli.render import Bars
+from ops_workflows.settings import Settings
+from tests.support.command import as_environment, run
+
+
+def killed_at(settings: Settings, words: str, *command: str) -> None:
+    """Run such a command; it has to come to that."""
+    python = (sys.executable, "-m", "tests.support.killed_at", words)
+    done = run(*python, *command, folder=Path(__file__).parents[2], env=as_environment(settings))
+    assert done.code == -signal.SIGKILL, done
 
 
 def _killing(words: str) -> None:

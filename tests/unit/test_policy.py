@@ -48,10 +48,12 @@ def decide(
     timeline: int = 1,
     *,
     damaged: Sequence[str] = (),
+    failed: dict[str, str] | None = None,
     **more: Any,
 ) -> Choice:
     facts = replace(FACTS, **more)
-    return choose(kind, now, facts, timeline, backups, full_weekday="sunday", longest_chain=7, damaged=damaged)
+    bounds: dict[str, Any] = {"full_weekday": "sunday", "longest_chain": 7}
+    return choose(kind, now, facts, timeline, backups, damaged=damaged, failed=failed, **bounds)
 
 
 WEEK = [taken(0), *(taken(day, day - 1) for day in range(1, 6))]
@@ -123,3 +125,14 @@ def test_full_where_the_record_of_any_link_is_damaged(kind: Kind, lost: int) -> 
 def test_a_damaged_record_that_nothing_builds_on_does_not_matter() -> None:
     before = taken(-1).id
     assert decide(SUNDAY + timedelta(days=6), WEEK, damaged=[before]).parent == WEEK[-1]
+
+
+@pytest.mark.parametrize("link", range(4))
+def test_nothing_is_built_on_what_was_found_faulty(link: int) -> None:
+    made = decide(SUNDAY + timedelta(days=4), WEEK[:4], failed={WEEK[link].id: "checksummed"})
+    assert made == Choice(None, f"backup {WEEK[link].id}, which it would build on, was found not to be checksummed")
+
+
+def test_a_faulty_backup_that_nothing_builds_on_is_none_of_its_business() -> None:
+    old = taken(-9)
+    assert decide(SUNDAY + timedelta(days=4), [old, *WEEK[:4]], failed={old.id: "sound"}).parent == WEEK[3]

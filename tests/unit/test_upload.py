@@ -1,7 +1,5 @@
 """How big parts are, whatever was expected, and how many bytes an upload holds, whatever is stored."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from itertools import accumulate
@@ -29,23 +27,6 @@ TB = 10**12
 TiB = 1024**4
 SMALLEST_OF_S3 = 5 * MiB
 HELD = 48 * MiB
-PEAK_MEMORY = 140_000_000  # leaves 10 MB for the connections to PostgreSQL and the bucket, of 150 in all
-PROCESS = """
-import re, boto3
-from itertools import islice
-from pathlib import Path
-import ops_workflows.cli.app, ops_workflows.backup.take, ops_workflows.storage.s3
-from ops_workflows.storage.parts import part_sizes
-from ops_workflows.storage.upload import Upload
-from tests.support.slow_store import SlowStore
-
-boto3.client("s3", region_name="eu-central-1", aws_access_key_id="key", aws_secret_access_key="secret")
-with Upload(SlowStore(0.1), "key", threads=4, sizes=islice(part_sizes(10**12), 396, None)) as upload:
-    for _ in range(4 * 8 + 6 * 48):
-        upload.write(bytes(2**20))
-    upload.finish()
-print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
-"""
 
 
 @given(st.integers(0, 20 * TiB))
@@ -120,11 +101,6 @@ def test_a_terabyte_is_sent_within_48_mib(compressed_to: float) -> None:
     """With what compression leaves of nearly every database. Of what it leaves whole, one part is held at a time."""
     assert 0 < most_held(SlowStore(), sizes_at(compressed_to * TB, TB), 4) <= HELD
     assert {sizes_at(stored * TB, TB)[0] for stored in (0.4, 0.7, 1, 1.1)} == {384 * MiB}
-
-
-def test_the_memory_of_a_process_that_sends_the_parts_of_a_terabyte() -> None:
-    done = subprocess.run([sys.executable, "-c", PROCESS], capture_output=True, text=True, check=True)
-    assert HELD < int(done.stdout) < PEAK_MEMORY
 
 
 @pytest.mark.parametrize(
