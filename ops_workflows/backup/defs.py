@@ -150,11 +150,9 @@ def wal_archive_position() -> dg.SensorResult | dg.SkipReason:
         metadata["position"] = str(status.position)
     if status.window is not None:
         metadata |= {"window_start": status.window[0].isoformat(), "window_end": status.window[1].isoformat()}
-    kept = status.lag_seconds is not None and status.lag_bytes is not None
     if status.lag_seconds is not None and status.lag_bytes is not None:
         metadata |= {"lag_bytes": status.lag_bytes, "lag_seconds": round(status.lag_seconds, 3)}
-        kept = status.lag_seconds <= settings.rpo_objective_seconds
-    event = dg.AssetMaterialization if kept and status.is_whole else dg.AssetObservation
+    event = dg.AssetMaterialization if status.keeps_objective and status.is_whole else dg.AssetObservation
     # A key is remembered for ever, and a run may fail: an hour later the same gap asks again.
     cut = status.cut_off
     hour = datetime.now(UTC).strftime("%Y%m%dT%H")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ops_workflows.backup.lock import stay
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.connection import Connection
 from ops_workflows.postgres.processes import wait_until
@@ -14,7 +15,7 @@ _PATIENCE_SECONDS = 15
 
 @contextmanager
 def dump_lock(connection: Connection) -> Iterator[None]:
-    """Hold the lock for the length of a `with`; it ends with the connection at the latest.
+    """Hold the lock for the length of a `with`, however long its session idles; it ends with the connection at last.
 
     Raises:
         RefusedError: Another dump holds it, and still does after some seconds.
@@ -24,6 +25,7 @@ def dump_lock(connection: Connection) -> Iterator[None]:
         row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_KEY]).fetchone()
         return bool(row and row[0])
 
+    stay(connection)
     if not wait_until(taken, _PATIENCE_SECONDS):
         raise RefusedError("Another dump of this cluster is running: wait until it has ended, see pg_stat_activity.")
     yield

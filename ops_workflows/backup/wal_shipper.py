@@ -189,9 +189,7 @@ class WalShipper:
     def _ship_segment(self) -> None:
         key = self._repository.layout.wal + segment_key(self._timeline, self._segment_start, self._segment_bytes)
         tails = [sent.done for sent in self._sent if not sent.whole]
-        self._submit(
-            partial(self._put_segment, key, bytes(self._segment), self._known(), tails), self.received, whole=True
-        )
+        self._submit(partial(self._put_segment, key, self._segment, self._known(), tails), self.received, whole=True)
         self._segment = bytearray()
         self._segment_start = self.received
 
@@ -214,18 +212,19 @@ class WalShipper:
         known |= {DIGEST: hashlib.sha256(body).hexdigest()}
         self._insist(lambda: self._repository.store.put(key, stored, metadata=known), key)
 
-    def _put_segment(self, key: str, body: bytes, known: dict[str, str], tails: list[Future[None]]) -> None:
-        self._insist(partial(self._put_once, key, body, self._prepare(body), known), key)
+    def _put_segment(self, key: str, body: bytearray, known: dict[str, str], tails: list[Future[None]]) -> None:
+        digest, stored = hashlib.sha256(body).hexdigest(), self._prepare(body)
+        body.clear()  # however long the bucket is away, a segment waits in one form only
+        self._insist(partial(self._put_once, key, digest, stored, known), key)
         # Only now: until the whole segment is safe, its tails are all there is of it. And none may still be coming.
         wait(tails)
         store, folder = self._repository.store, f"{key.removesuffix(SUFFIX)}.tail/"
         self._insist(lambda: store.delete(found.key for found in store.objects(folder)), key)
 
-    def _prepare(self, body: bytes) -> bytes:
+    def _prepare(self, body: bytes | bytearray) -> bytes:
         return self._repository.keys.seal(compress(body, self._level))
 
-    def _put_once(self, plain_key: str, body: bytes, stored: bytes, known: dict[str, str]) -> None:
-        digest = hashlib.sha256(body).hexdigest()
+    def _put_once(self, plain_key: str, digest: str, stored: bytes, known: dict[str, str]) -> None:
         key = plain_key + self._repository.keys.suffix
         # Encryption may have been switched on or off since an earlier receiver stored it.
         if self._is_there(plain_key if key != plain_key else plain_key + AGE, digest):

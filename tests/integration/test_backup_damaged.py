@@ -1,6 +1,7 @@
 """One record that is damaged: said by all that look, in the way of nobody who can do without it, and never deleted."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,12 @@ def folder() -> Iterator[Path]:
         yield made
 
 
+def taken_later(own: Settings, kind: Kind = Kind.FULL) -> Backup:
+    """A backup with an id that sorts after those before it, which within a second chance decides."""
+    time.sleep(1.1)
+    return take_backup(own, kind=kind)
+
+
 def damage(repository: Repository, backup: Backup) -> str:
     """Cut its record short; the beginning of what is said of it from then on."""
     key = repository.layout.backup(backup.id, RECORD)
@@ -51,7 +58,7 @@ def damage(repository: Repository, backup: Backup) -> str:
 def test_an_old_one_is_said_and_holds_up_neither_backups_nor_restores(
     own: Settings, repository: Repository, folder: Path
 ) -> None:
-    old, good = take_backup(own), take_backup(own)
+    old, good = take_backup(own), taken_later(own)
     said = damage(repository, old)
     before = backup_keys(own)
 
@@ -90,7 +97,7 @@ def test_where_it_is_one_to_build_on_the_next_is_full_and_a_chain_that_has_it_is
     own: Settings, repository: Repository, folder: Path
 ) -> None:
     full = take_backup(own)
-    child = take_backup(own, kind=Kind.INCREMENTAL)
+    child = taken_later(own, Kind.INCREMENTAL)
     said = damage(repository, full)
     builds_on_it = f"Backup {child.id} cannot be used: it builds on {full.id}."
     target = ("--target-dir", folder / "data")
@@ -120,7 +127,7 @@ def test_the_nightly_goes_on_in_full_where_the_newest_is_damaged(
     own: Settings, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_backup(own)
-    said = damage(repository, take_backup(own))
+    said = damage(repository, taken_later(own))
     for name, value in as_environment(own).items():
         monkeypatch.setenv(name, value)
     done = dg.materialize([base_backup])  # what the nightly does; the proofs come after it

@@ -246,12 +246,17 @@ def test_an_object_that_is_another_one(taken: Taken, folder: Path) -> None:
         assert key in refused(taken, folder)
 
 
+def of_a_newer_program(record: bytes) -> bytes:
+    body = record.partition(b',\n  "digest"')[0]
+    return seal(body.replace(b'"format": 1', b'"format": 2') + b"\n}")
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [
         (lambda content: content[:-20], "cannot be read"),
         (lambda _: b"{}", "cannot be read"),
-        (lambda content: seal(content.partition(b',\n  "digest"')[0].replace(b": 1", b": 2", 1) + b"\n}"), "format"),
+        (of_a_newer_program, "format"),
         (lambda content: content.replace(b'"sha256": "', b'"sha256": "0', 1), "altered"),
     ],
     ids=["truncated", "emptied", "newer", "digest"],
