@@ -1,7 +1,7 @@
 # Everything here needs Python >= 3.12 and a shell; uv is used if it is there and brought into .tools/ if it is not.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak dev up down lint format bench lock
+.PHONY: help demo test soak faults dev up down lint format bench lock
 
 TOOLS := .tools
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3; do \
@@ -17,10 +17,13 @@ demo: $(READY)  ## Back up a real PostgreSQL, restore it, compare; KEEP=1 leaves
 	@$(BIN)/ops demo $(if $(KEEP),--keep)
 
 test: $(READY)  ## All tests; ARGS="-k name" for some
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 soak: $(READY)  ## Kill the WAL receiver 1,000 times, and everything else at every call to the bucket (hours)
 	@$(BIN)/pytest tests/soak --timeout 0 $(ARGS)
+
+faults: $(READY)  ## Damage backups in every way, and see that each is noticed; ARGS="--fast" for some
+	@$(BIN)/ops faults $(ARGS)
 
 dev: $(READY)  ## The stack, traffic and the Dagster UI until Ctrl-C
 	@$(BIN)/ops dev

@@ -7,7 +7,7 @@ from types import FrameType
 
 import typer
 
-from ops_workflows.cli import backups, dumps, mirror, proof, retention, schema, stack, wal, workload
+from ops_workflows.cli import backups, dumps, faults, mirror, proof, retention, schema, stack, wal, workload
 from ops_workflows.errors import OpsError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 backups.register(app)
 proof.register(app)
+faults.register(app)
 stack.register(app)
 wal.register(app)
 dumps.register(app)

@@ -98,13 +98,17 @@ def verify(
 
     settings = settings_at(source, system)
     repository = open_repository(settings)
-    found = repository.backups() if backup == _ALL else [repository.find(backup)]
+    known = repository.catalogue()
+    found = list(known.readable) if backup == _ALL else [repository.find(backup)]
     if not found:
-        repository.find("latest")  # which says that there is none, and what to do
+        repository.find("latest")  # which says that there is none, or what is wrong with all of them
     outcomes: dict[str, list[Climb]] = {}
-    untried: dict[str, str] = {}
+    untried: dict[str, str] = dict(known.damaged) if backup == _ALL else {}
     with progress(quiet=json) as bars:
         ladder = Ladder(settings, repository, bars)
+        for backup_id, why in untried.items():
+            outcomes[backup_id] = []
+            bars.say(f"{backup_id}  ? {why}")
         for each in found:
             outcomes[each.id] = []
             try:
@@ -116,12 +120,12 @@ def verify(
                 untried[each.id] = str(error)
                 if not json:
                     bars.say(f"{each.id}  ? {error}")
-    shown = [each.id for each in found if each.id not in untried and all(done.passed for done in outcomes[each.id])]
+    shown = [key for key, climbs in outcomes.items() if key not in untried and all(done.passed for done in climbs)]
     if json:
         as_json({key: {"rungs": _plain(done), "untried": untried.get(key)} for key, done in outcomes.items()})
     else:
-        (out if len(shown) == len(found) else err).print(f"{len(shown)} of {len(found)} shown up to {rung}.")
-    raise typer.Exit(0 if len(shown) == len(found) else 1)
+        (out if len(shown) == len(outcomes) else err).print(f"{len(shown)} of {len(outcomes)} shown up to {rung}.")
+    raise typer.Exit(0 if len(shown) == len(outcomes) else 1)
 
 
 def _climbs(ladder: "Ladder", backup: "Backup", rung: Rung, *, again: bool) -> "Iterator[Climb]":

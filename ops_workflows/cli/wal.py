@@ -36,7 +36,7 @@ def stream() -> None:
 
 def catch_up(
     *,
-    seconds: Annotated[float, typer.Option(min=1, help="Longest that it may take.")] = 900,
+    seconds: Annotated[int, typer.Option(min=1, help="Longest that it may take.")] = 900,
     json: Json = False,
 ) -> None:
     """Ship all that the server has written until now, and leave; for hosts where no service can run."""

@@ -11,17 +11,20 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from ops_workflows.errors import StorageError
 from ops_workflows.local.bundled import weed
 from ops_workflows.local.daemon import Daemon
 from ops_workflows.local.layout import Layout, write_private
 from ops_workflows.local.place import HOST, Place
 from ops_workflows.local.ports import GRPC_OFFSET, OBJECT_STORE
 from ops_workflows.postgres.account import hand_over
+from ops_workflows.postgres.processes import wait_until
 from ops_workflows.postgres.server import LONGEST_SOCKET_PATH
 from ops_workflows.settings import Settings, environment
 
 BUCKET = "ops-backups"
 START_SECONDS = 30
+_PROBE = "ready"  # outside of every repository's prefix
 TOKENS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 
 
@@ -60,8 +63,32 @@ def start_object_store(place: Place, settings: Settings) -> None:
     # Not at module level: the SDK behind it is slow to import.
     from ops_workflows.storage.s3 import create_bucket  # noqa: PLC0415
 
-    create_bucket(own_settings(place, settings), versioning=True)
+    own = own_settings(place, settings)
+    create_bucket(own, versioning=True)
+    _wait_until_it_keeps(own)
     place.report(f"seaweedfs: S3 at http://{HOST}:{place.ports['s3']}, bucket {BUCKET}")
+
+
+def _wait_until_it_keeps(own: Settings) -> None:
+    """Wait until an object can be stored and read: S3 answers some seconds before its volumes have come back.
+
+    Raises:
+        StorageError: They did not; with what the last attempt said.
+    """
+    from ops_workflows.storage.s3 import open_store  # noqa: PLC0415
+
+    store, failure = open_store(own.model_copy(update={"s3_attempts": 1})), list[StorageError]()
+
+    def keeps() -> bool:
+        try:
+            store.put(_PROBE, b"kept")
+            return store.get(_PROBE) == b"kept"
+        except StorageError as error:
+            failure[:] = [error]
+            return False
+
+    if not wait_until(keeps, START_SECONDS):
+        raise failure[0] if failure else StorageError(f"{store} does not give back what it was given: see its log.")
 
 
 def own_settings(place: Place, settings: Settings) -> Settings:

@@ -9,7 +9,7 @@ from ops_workflows.backup.wal_status import WalStatus, wal_status
 from ops_workflows.proof.forecast import Breaking, Forecast, Present, breaking, forecast, growth, unmeasured
 from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
-from ops_workflows.repository.catalogue import Repository, open_repository
+from ops_workflows.repository.catalogue import Repository, open_repository, unusable
 from ops_workflows.repository.drills import DrillRecord, drills
 from ops_workflows.repository.proofs import newest
 from ops_workflows.repository.rungs import Rung
@@ -38,6 +38,7 @@ class Protection:
         breaking: At which size, and when, the objective breaks; None if it does not.
         rto_objective_seconds: What was promised.
         last_drill: None without one.
+        lost: What is wrong with backups whose records are damaged, and with those that build on them.
     """
 
     wal: WalStatus
@@ -51,6 +52,7 @@ class Protection:
     breaking: Breaking | None
     rto_objective_seconds: int
     last_drill: DrillRecord | None
+    lost: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
         """What speaks against being protected now, a sentence each."""
@@ -91,6 +93,7 @@ class Protection:
         }
 
     def _problems(self) -> Iterator[str]:
+        yield from self.lost
         if self.newest is None:
             yield "There is no backup: take one, `ops backup`."
             return
@@ -144,7 +147,9 @@ def protection(settings: Settings) -> Protection:
     """
     wal = wal_status(settings)
     repository = open_repository(settings)
-    backups, past, now = repository.backups(), drills(repository, _RECENT), utc_now()
+    known, past, now = repository.catalogue(), drills(repository, _RECENT), utc_now()
+    lost = unusable(known)
+    backups = [backup for backup in known.readable if backup.id not in lost]
     shown = newest(repository, [backup.id for backup in backups])
     standings = {backup.id: standing(shown[backup.id], now, settings.proof_days) for backup in backups}
     proved = [backup for backup in backups if _is_proved(standings[backup.id])]
@@ -162,6 +167,7 @@ def protection(settings: Settings) -> Protection:
         breaking=breaking(past, there, growth(backups), objective, now) if there else None,
         rto_objective_seconds=objective,
         last_drill=past[-1] if past else None,
+        lost=tuple(lost.values()),
     )
 
 

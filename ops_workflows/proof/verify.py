@@ -62,11 +62,12 @@ def verify_backups(
         StorageError: The bucket did not answer.
     """
     repository = open_repository(settings)
-    backups = repository.backups()
+    known = repository.catalogue()
+    backups = list(known.readable)
     if not backups:
-        repository.find("latest")  # which says that there is none, and what to do
+        repository.find("latest")  # which says that there is none, or what is wrong with all of them
     turn = whose_turn(backups, newest(repository, [backup.id for backup in backups]), highest)
-    ladder, climbed, faults = Ladder(settings, repository, progress), 0, list[str]()
+    ladder, climbed, faults = Ladder(settings, repository, progress), 0, list(known.damaged.values())
     for backup in reversed(backups):
         try:
             for done in ladder.climb(backup, highest if backup is turn else rung, again=again):

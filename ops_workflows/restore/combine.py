@@ -31,7 +31,8 @@ def combine(plan: RestorePlan, programs: Programs, account: Account | None) -> N
     whole, spaces = folder / "whole", folder / "whole.tablespaces"
     last = plan.links[-1]
     options = ["--manifest-checksums=SHA256", f"--output={whole}"]
-    options += [f"--tablespace-mapping={old}={spaces / str(oid)}" for oid, old in last.tablespaces.items()]
+    mapped = ((_escaped(old), _escaped(spaces / str(oid))) for oid, old in last.tablespaces.items())
+    options += [f"--tablespace-mapping={old}={new}" for old, new in mapped]
     if programs.major >= _HARD_LINKS:
         options.append("--link")
     size = plan.backup.database_bytes + sum(backup.archived_bytes for backup in plan.chain)
@@ -57,3 +58,7 @@ def _move_content(source: Path, target: Path) -> None:
     for entry in source.iterdir():
         shutil.move(entry, target / entry.name)
     sync_folder(target)
+
+
+def _escaped(folder: Path) -> str:
+    return str(folder).replace("=", "\\=")  # as pg_combinebackup reads it, for the other one comes between the two

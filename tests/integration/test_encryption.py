@@ -18,6 +18,7 @@ from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.progress import SILENT
 from ops_workflows.proof.checksummed import checksummed
+from ops_workflows.proof.seen import listed
 from ops_workflows.proof.stored import stored
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository, open_repository
@@ -99,7 +100,8 @@ def test_the_record_tells_what_is_encrypted_and_to_whom(hosts: Hosts, backups: t
 
 def test_the_host_can_list_and_look_but_not_read(hosts: Hosts, backups: tuple[Backup, Backup]) -> None:
     assert [backup.id for backup in hosts.blind.backups()] == [backup.id for backup in backups]
-    assert all(stored(hosts.blind, backup).passed for backup in backups)
+    there = listed(hosts.blind)
+    assert all(stored(hosts.blind, backup, there).passed for backup in backups)
     with pytest.raises(ConfigurationError, match=f"Backup {backups[0].id} is encrypted and OPS_AGE_IDENTITY_FILE"):
         checksummed(hosts.blind, backups[0], threads=2)
 

@@ -144,3 +144,13 @@ def test_a_drill_makes_status_know_more(own: Settings, tmp_path: Path) -> None:
     assert status["last_drill"]["passed"] is True
     missed = ops_here(own.model_copy(update={"rto_objective_seconds": 0.01}), tmp_path, "drill")
     assert missed.code == 1
+
+
+def test_a_record_that_is_damaged_is_a_finding(own: Settings, repository: Repository, tmp_path: Path) -> None:
+    lost = take_backup(own)
+    change(repository, repository.layout.backup(lost.id, "backup.json"), flipped)
+    done = ops_here(own, tmp_path, "verify", "--backup", "all", "--rung", "stored")
+    assert done.code == 1
+    assert f"{lost.id}  ?" in done.err
+    status = json.loads(ops_here(own, tmp_path, "status", "--json").out)
+    assert any(lost.id in problem for problem in status["problems"])

@@ -1,0 +1,1 @@
+"""The fault suite: damage of every kind, and for each the rung of the ladder that must notice it."""

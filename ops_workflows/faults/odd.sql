@@ -1,0 +1,64 @@
+-- Everything in a database that is unusual and healthy. Run by the superuser, piece by piece: VACUUM and CREATE DATABASE
+-- can be in no transaction.
+CREATE TABLE empty_table (id int PRIMARY KEY, body text);
+CREATE TABLE no_columns ();
+INSERT INTO no_columns SELECT FROM generate_series(1, 7);
+CREATE TABLE huge (id int PRIMARY KEY, body text NOT NULL);
+ALTER TABLE huge ALTER body SET STORAGE EXTERNAL;
+INSERT INTO huge SELECT 1, string_agg(md5(n::text), '') FROM generate_series(1, 1638400) AS n;
+CREATE TABLE dropped (id int, gone text, kept text);
+INSERT INTO dropped SELECT n, 'gone', 'kept' FROM generate_series(1, 100) AS n;
+ALTER TABLE dropped DROP COLUMN gone;
+ALTER TABLE dropped ADD COLUMN later int NOT NULL DEFAULT 5;
+CREATE SCHEMA "Odd "" schema, with 'quotes' é 雪";
+CREATE TABLE "Odd "" schema, with 'quotes' é 雪"."select" ("from" int PRIMARY KEY, "ein Feld; -- x" text, "%s $1 \n" text);
+INSERT INTO "Odd "" schema, with 'quotes' é 雪"."select" VALUES (1, 'a', 'b'), (2, E'\\N', E'\n');
+CREATE INDEX "an ""index""" ON "Odd "" schema, with 'quotes' é 雪"."select" ("ein Feld; -- x");
+CREATE TABLE "ttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt" (
+    "ccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc" int
+);
+INSERT INTO "ttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttttt" VALUES (1);
+CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY);
+INSERT INTO unlogged SELECT generate_series(1, 100);
+CREATE MATERIALIZED VIEW unfilled AS SELECT id FROM huge WITH NO DATA;
+CREATE MATERIALIZED VIEW filled AS SELECT id, length(body) FROM huge;
+CREATE TABLE parted (day date NOT NULL, n int NOT NULL) PARTITION BY RANGE (day);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM ('2026-02-01') TO ('2026-03-01') PARTITION BY HASH (n);
+CREATE TABLE parted_2_0 PARTITION OF parted_2 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE parted_2_1 PARTITION OF parted_2 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+CREATE TABLE parted_rest PARTITION OF parted DEFAULT;
+CREATE INDEX ON parted (n);
+INSERT INTO parted SELECT date '2026-01-15' + n, n FROM generate_series(0, 80) AS n;
+CREATE TABLE generated (n int, twice int GENERATED ALWAYS AS (n * 2) STORED);
+INSERT INTO generated SELECT generate_series(1, 50);
+SELECT lo_from_bytea(number, convert_to(repeat('large', 10000), 'UTF8')) FROM generate_series(90001, 90003) AS number;
+-- pg_read_all_data does not reach them, and a dump fails without the right.
+GRANT SELECT ON LARGE OBJECT 90001, 90002, 90003 TO ops_backup;
+CREATE SEQUENCE counting INCREMENT -3 MINVALUE -1000 MAXVALUE 1000 START 1000 CYCLE;
+SELECT nextval('counting'), nextval('counting');
+CREATE EXTENSION pg_trgm;
+CREATE EXTENSION hstore;
+CREATE TABLE trigrams (word text, pairs hstore);
+INSERT INTO trigrams SELECT md5(n::text), hstore('n', n::text) FROM generate_series(1, 500) AS n;
+CREATE INDEX ON trigrams USING gin (word gin_trgm_ops);
+CREATE INDEX ON trigrams USING gist (word gist_trgm_ops);
+CREATE INDEX ON trigrams USING brin (word);
+CREATE INDEX ON trigrams USING hash (word);
+CREATE TABLE secretive (owner name, body text);
+INSERT INTO secretive VALUES ('a', 'x'), ('b', 'y');
+ALTER TABLE secretive ENABLE ROW LEVEL SECURITY;
+ALTER TABLE secretive FORCE ROW LEVEL SECURITY;
+CREATE POLICY own ON secretive USING (owner = current_user);
+CREATE TYPE mood AS ENUM ('low', 'high');
+CREATE DOMAIN positive AS int CHECK (value > 0);
+CREATE TABLE parent (id positive PRIMARY KEY, m mood);
+CREATE TABLE child (more text) INHERITS (parent);
+INSERT INTO parent VALUES (1, 'low');
+INSERT INTO child VALUES (2, 'high', 'x');
+CREATE INDEX partial ON huge (id) WHERE id > 0;
+CREATE DATABASE "Odd ""database"" 雪 'x'";
+CREATE DATABASE other_collation TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C';
+CREATE DATABASE other_encoding TEMPLATE template0 LOCALE_PROVIDER libc LOCALE 'C' ENCODING 'LATIN1';
+CREATE DATABASE crowded;
+CREATE DATABASE empty_database;
