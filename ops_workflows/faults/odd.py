@@ -34,7 +34,7 @@ _DATABASES = ("Odd \"database\" 雪 'x'", "other_collation", "other_encoding")
 _COLLATIONS = """
     SELECT collname::regcollation::text FROM (
         SELECT quote_ident(collname) AS collname FROM pg_collation
-        WHERE collname IN ('C', 'ucs_basic', 'pg_c_utf8', 'pg_unicode_fast', 'unicode', 'und-x-icu', 'de-x-icu')
+        WHERE collname IN ('C', 'ucs_basic', 'pg_c_utf8', 'pg_unicode_fast', 'und-x-icu', 'de-x-icu')
             AND collencoding IN (-1, pg_char_to_encoding('UTF8'))
     ) AS found"""
 _WORDS = ["ä", "Z", "a", "ß", "", "ﬀ", "雪"]

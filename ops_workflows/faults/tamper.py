@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from random import Random
 
 from ops_workflows.errors import StorageError
-from ops_workflows.storage.checksums import sha256_base64
 from ops_workflows.storage.objects import StoredPart
 from ops_workflows.storage.store import ObjectStore
 from ops_workflows.storage.upload import Upload
@@ -139,11 +138,6 @@ def empty(_chance: Random) -> Change:
 def other_bytes(chance: Random) -> Change:
     """As many bytes, and every one by chance."""
     return lambda content: chance.randbytes(len(content))
-
-
-def checksum_of(content: bytes) -> str:
-    """What a bucket reports of an object that was stored whole."""
-    return sha256_base64(content)
 
 
 def _flipped(content: bytes, at: int, bit: int) -> bytes:

@@ -185,7 +185,8 @@ def _result(settings: Settings, repository: Repository, this: _Run) -> DrillReco
 def _proofs(repository: Repository, done: DrillRecord, backup: Backup) -> Iterable[Proof]:
     seen = digest(repository, backup)
     known = [check for check in done.checks if check.passed is not None]
-    outcomes = [("drill", done.passed, " ".join(f"{each.name.upper()}: {each.finding}" for each in known))]
+    told = [each for each in known if each.name in {"rto", "rpo"} or not each.passed]
+    outcomes = [("drill", done.passed, " ".join(f"{each.name.upper()}: {each.finding}" for each in told))]
     outcomes += [(Rung.EXACT, bool(each.passed), each.finding) for each in known if each.name == Rung.EXACT]
     for what, passed, finding in outcomes:
         yield Proof(

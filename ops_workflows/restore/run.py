@@ -119,7 +119,7 @@ def _restore(settings: Settings, repository: Repository, chosen: RestorePlan, pr
     with restored.phase("verify"):
         progress.begin("verify", None)
         for link in chosen.links:
-            verify(link, programs, account)
+            verify(link, programs, account, alone=len(chosen.links) == 1)
     if len(chosen.chain) > 1:
         with restored.phase("combine"):
             progress.begin("combine", None)

@@ -17,17 +17,25 @@ _SLOWEST = 20_000_000  # bytes per second that hashing may come down to before i
 _START_SECONDS = 60
 
 
-def verify(link: Link, programs: Programs, account: Account | None) -> None:
+def verify(link: Link, programs: Programs, account: Account | None, *, alone: bool) -> None:
     """Hash every file against the manifest and parse the WAL, with pg_verifybackup; then make the directory startable.
 
     https://www.postgresql.org/docs/current/app-pgverifybackup.html
+
+    Args:
+        link: What to verify.
+        programs: Of the backup's major version.
+        account: Whom they run as.
+        alone: Whether it is to be started as it is. What is yet to be combined has to stay as it was, for the whole is
+            verified by the last one's own checksums.
 
     Raises:
         IntegrityError: Something is missing, too many, altered, or the WAL has a gap. The directory stays, unstartable.
     """
     _verify_files(link, programs, account, ignored=(CONTROL, HELD_BACK, MARK, *_marks(link)))
     _check_control(link)
-    point_tablespaces(link)
+    if alone:
+        point_tablespaces(link)
     (link.target / HELD_BACK).rename(link.target / CONTROL)
     sync_folder(link.target / "global")
 

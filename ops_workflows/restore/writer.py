@@ -24,6 +24,7 @@ class _Thread(threading.Thread):
         self.error: OSError | None = None
         self._owner = owner
         self._handle: int | None = None
+        self._path: str | None = None
         self.start()
 
     def run(self) -> None:
@@ -37,9 +38,11 @@ class _Thread(threading.Thread):
                 if self.error is None:
                     self._open(*item) if isinstance(item, tuple) else self._write(item)
             except OSError as error:
+                error.filename = error.filename or self._path  # a write knows only its handle
                 self.error = self.error or error
 
     def _open(self, path: Path, mode: int) -> None:
+        self._path = str(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         if self._owner is not None:
             os.fchown(self._handle, self._owner.uid, self._owner.gid)
@@ -96,5 +99,5 @@ class DurableWriter:
     def _check(self) -> None:
         for thread in self._threads:
             if thread.error is not None:
-                name = thread.error.filename or "the target folder"
-                raise RefusedError(f"Cannot write {name}: {thread.error.strerror}. Make room or choose another folder.")
+                said = f"{thread.error.filename}: {thread.error.strerror}"
+                raise RefusedError(f"Cannot write {said}. Make room or choose another folder.")

@@ -8,6 +8,7 @@ import pytest
 from ops_workflows.backup.policy import Kind
 from ops_workflows.backup.take import take_backup
 from ops_workflows.errors import IntegrityError
+from ops_workflows.postgres.account import hand_over
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.repository.backup import Backup
 from ops_workflows.restore.moment import BackupEnd
@@ -180,3 +181,22 @@ def test_full_after_a_promotion(server: ScratchServer, settings: Settings) -> No
         backup = take_backup(own, heard, Kind.INCREMENTAL)
         assert (backup.parent, backup.timeline) == (None, 2)
         assert any("This backup is full: there is no backup of timeline 2 yet." in said for said in heard.sentences)
+
+
+def test_a_chain_with_a_tablespace(settings: Settings) -> None:
+    with scratch_server(summarize_wal="on") as server, reachable_folder() as place:
+        space = place / "space"
+        space.mkdir()
+        hand_over(space, server.server.account)
+        with server.connect() as connection:
+            connection.execute(f"CREATE TABLESPACE apart LOCATION '{space}'".encode())
+            connection.execute("CREATE TABLE traffic (id bigint PRIMARY KEY, filler text) TABLESPACE apart")
+            connection.execute("INSERT INTO traffic SELECT n, md5(n::text) FROM generate_series(1, 2000) AS n")
+        made = server.settings(settings)
+        take_backup(made)
+        with server.connect() as connection:
+            connection.execute("DELETE FROM traffic WHERE id % 2 = 0")
+        second = take_backup(made, kind=Kind.INCREMENTAL)
+        assert second.parent is not None
+        found = rows_at(made, repository_of(made, server), BackupEnd(), place / "data", backup_id=second.id)
+        assert found == set(range(1, 2000, 2))
