@@ -78,7 +78,9 @@ def drill(place: Workplace, programs: Programs, cluster: Cluster, runs: int) -> 
     with bucket(place, tls=False) as shared:
         stage = Stage(place, programs, cluster, shared, place.make("turn"))
         env = _PLAIN.environment(
-            stage, OPS_UPKEEP_DSN=f"postgresql:///postgres?host={stage.socket_folder}&user=postgres"
+            stage,
+            OPS_UPKEEP_DSN=f"postgresql:///postgres?host={stage.socket_folder}&user=postgres",
+            OPS_SCRATCH_DIR=str(place.make("scratch")),
         )
         measure([*OPS, "wal", "catch-up", "--json"], log=stage.folder / "slot", env=env)
         _PLAIN.backup(stage)
