@@ -6,6 +6,7 @@ that what is left has no hole. What somebody has pinned or begun to restore mean
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import batched
 
 from ops_workflows.backup.debris import sweep_debris, sweep_versions
@@ -17,6 +18,7 @@ from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.dumps import RECORD as DUMP_RECORD
 from ops_workflows.repository.layout import RECORD
 from ops_workflows.repository.leases import is_leased, sweep_leases
+from ops_workflows.repository.log_ledger import sweep_log_ledger
 from ops_workflows.repository.pins import is_pinned
 from ops_workflows.repository.retention import RetentionPlan
 from ops_workflows.settings import Settings
@@ -76,6 +78,7 @@ def let_go(
     said += sweep_leases(repository, now)
     if todo.kept:
         sweep_canaries(repository, canaries_since(todo.kept[0].finished_at))
+    sweep_log_ledger(repository, now - 2 * timedelta(days=settings.proof_days))
     said += sweep_debris(repository, now, settings.keep_debris_hours, dumps=dumps)
     versions, kept = sweep_versions(repository, now, settings.keep_versions_days, hold)
     said += kept

@@ -105,14 +105,14 @@ def verify(
     outcomes: dict[str, list[Climb]] = {}
     untried: dict[str, str] = dict(known.damaged) if backup == _ALL else {}
     with progress(quiet=json) as bars:
-        ladder = Ladder(settings, repository, bars)
+        ladder = Ladder(settings, repository, bars, again=again)
         for backup_id, why in untried.items():
             outcomes[backup_id] = []
             bars.say(f"{backup_id}  ? {why}")
         for each in found:
             outcomes[each.id] = []
             try:
-                for done in _climbs(ladder, each, rung, again=again):
+                for done in _climbs(ladder, each, rung):
                     outcomes[each.id].append(done)
                     if not json:
                         bars.say(f"{each.id}  {_line(done)}")
@@ -128,8 +128,8 @@ def verify(
     raise typer.Exit(0 if len(shown) == len(outcomes) else 1)
 
 
-def _climbs(ladder: "Ladder", backup: "Backup", rung: Rung, *, again: bool) -> "Iterator[Climb]":
-    with closing(ladder.climb(backup, rung, again=again)) as climbs:
+def _climbs(ladder: "Ladder", backup: "Backup", rung: Rung) -> "Iterator[Climb]":
+    with closing(ladder.climb(backup, rung)) as climbs:
         yield from climbs
 
 

@@ -41,8 +41,8 @@ class BackupLook:
             repository = open_repository(self.settings, self.system)
             backup = repository.find(self.backup_id)
             trying = Rung.STORED
-            ladder = Ladder(self.settings, repository, self.progress)
-            with closing(ladder.climb(backup, Rung.EXACT, again=True)) as climbs:
+            ladder = Ladder(self.settings, repository, self.progress, again=True)
+            with closing(ladder.climb(backup, Rung.EXACT)) as climbs:
                 for done in climbs:
                     said = done.finding
                     if not done.passed:

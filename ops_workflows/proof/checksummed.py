@@ -1,12 +1,13 @@
 """`checksummed`: every object hashes to what its record says, and every file in it to what PostgreSQL's manifest says.
 
-All is read, and nothing written to a disk.
+So does the log that leads away from it. All is read, and nothing written to a disk.
 """
 
 import hashlib
 
 from ops_workflows.errors import IntegrityError
 from ops_workflows.progress import SILENT, Progress
+from ops_workflows.proof.log import Log
 from ops_workflows.proof.rungs import Climb
 from ops_workflows.repository.backup import Backup, StoredArchive
 from ops_workflows.repository.catalogue import Repository
@@ -20,8 +21,17 @@ from ops_workflows.storage.fetch import fetch
 _NOT_LISTED = "pg_wal/"  # the manifest lists no segments: they are vouched for by the object's own SHA-256
 
 
-def checksummed(repository: Repository, backup: Backup, *, threads: int, progress: Progress = SILENT) -> Climb:
+def checksummed(
+    repository: Repository, backup: Backup, log: Log, *, threads: int, progress: Progress = SILENT
+) -> Climb:
     """Stream every object through, and compare each file in the archives with the manifest.
+
+    Args:
+        repository: Where.
+        backup: Which.
+        log: What of the log was not read before is read, too.
+        threads: Ranges of an object in flight at once.
+        progress: Hears how far it is.
 
     Raises:
         ConfigurationError: It is encrypted and no key of ours opens it, so nothing is known.
@@ -30,10 +40,25 @@ def checksummed(repository: Repository, backup: Backup, *, threads: int, progres
     require_backups(repository, [backup])
     try:
         files, read = _compare(repository, backup, threads, progress)
+        pieces = log.read(backup)
     except IntegrityError as error:
-        return Climb(Rung.CHECKSUMMED, False, str(error), {})
-    finding = f"{files:,} files with {read:,} bytes hash to what the manifest says."
-    return Climb(Rung.CHECKSUMMED, True, finding, {"files": files, "bytes": read})
+        return Climb(Rung.CHECKSUMMED, False, str(error))
+    finding = f"{files:,} files with {read:,} bytes hash to what the manifest says, {pieces:,} objects of the log too."
+    return Climb(Rung.CHECKSUMMED, True, finding, {"files": files, "bytes": read, "wal_objects": pieces})
+
+
+def with_log(backup: Backup, log: Log, known: Climb) -> Climb:
+    """What was shown before of a backup itself, if the log that leads away from it is whole.
+
+    Raises:
+        ConfigurationError: Some of the log is encrypted and no key of ours opens it, so nothing is known.
+        StorageError: The bucket did not answer, so nothing is known.
+    """
+    try:
+        log.read(backup)
+    except IntegrityError as error:
+        return Climb(Rung.CHECKSUMMED, False, str(error))
+    return known
 
 
 def _compare(repository: Repository, backup: Backup, threads: int, progress: Progress) -> tuple[int, int]:

@@ -46,7 +46,7 @@ def ladder(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResu
     settings = Settings.read()
     repository, backup = _newest(context, settings)
     wanted = frozenset(Rung(key.name) for key in context.selected_asset_check_keys)
-    climbs = Ladder(settings, repository, Logged(context.log)).climb(backup, _NIGHTLY[-1], again=True, only=wanted)
+    climbs = Ladder(settings, repository, Logged(context.log), again=True).climb(backup, _NIGHTLY[-1], only=wanted)
     with closing(climbs):
         for done in climbs:
             (context.log.info if done.passed else context.log.error)(f"{done.rung}: {done.finding}")

@@ -1,7 +1,7 @@
 """Climbing: the rungs in order, up to the first that fails, each attempt written down in the bucket.
 
 What was shown and has not changed since is not looked at again until its proof is older than OPS_PROOF_DAYS. `stored`
-and `contiguous` cost listings only, and are looked at every time.
+and `contiguous` cost listings only, and are looked at every time; of the log `checksummed` reads what is new.
 """
 
 import time
@@ -12,9 +12,10 @@ from importlib.metadata import version
 
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.proof.booted import booted
-from ops_workflows.proof.checksummed import checksummed
+from ops_workflows.proof.checksummed import checksummed, with_log
 from ops_workflows.proof.contiguous import contiguous
 from ops_workflows.proof.exact import exact
+from ops_workflows.proof.log import Log
 from ops_workflows.proof.restoration import Restoration
 from ops_workflows.proof.restored import restored
 from ops_workflows.proof.rungs import Climb
@@ -24,9 +25,7 @@ from ops_workflows.proof.stored import stored
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.proofs import Proof, State, newest, record, state
-from ops_workflows.repository.reach import Histories, read_listing
 from ops_workflows.repository.rungs import Rung
-from ops_workflows.repository.wal import WalListing
 from ops_workflows.settings import Settings
 from ops_workflows.storage.objects import StoredObject
 
@@ -34,22 +33,32 @@ _CHEAP = {Rung.STORED, Rung.CONTIGUOUS}
 
 
 class Ladder:
-    """The rungs of a repository's backups. What the bucket lists is read once, when it is first needed."""
+    """The rungs of a repository's backups. What the bucket lists is read once, when it is first needed.
 
-    def __init__(self, settings: Settings, repository: Repository, progress: Progress = SILENT) -> None:
+    Args:
+        settings: How to restore, and how long a proof counts.
+        repository: Which.
+        progress: Hears how far it is.
+        again: Show again what has been shown, too.
+    """
+
+    def __init__(
+        self, settings: Settings, repository: Repository, progress: Progress = SILENT, *, again: bool = False
+    ) -> None:
         self._settings = settings
         self._repository = repository
         self._progress = progress
+        self._again = again
+        self._log = Log(settings, repository, again=again, progress=progress)
 
     def climb(
-        self, backup: Backup, upto: Rung = Rung.EXACT, *, again: bool = False, only: frozenset[Rung] | None = None
+        self, backup: Backup, upto: Rung = Rung.EXACT, *, only: frozenset[Rung] | None = None
     ) -> Generator[Climb]:
         """Climb, and give the outcome of each rung; it ends behind the first that fails.
 
         Args:
             backup: Which backup.
             upto: The last rung.
-            again: Show again what has been shown, too.
             only: Leave out all others; None for none.
 
         Raises:
@@ -57,39 +66,45 @@ class Ladder:
         """
         rungs = [rung for rung in (*upto.below(), upto) if only is None or rung in only]
         dear = set(rungs) - _CHEAP
-        shown = newest(self._repository, [backup.id])[backup.id] if dear and not again else {}
+        shown = newest(self._repository, [backup.id])[backup.id] if dear and not self._again else {}
         seen = digest(self._repository, backup, self._listed) if dear else ""
         most_age = timedelta(days=self._settings.proof_days)
         with Restoration(self._settings, self._repository, backup, self._progress) as restoration:
             steps = self._steps(backup, restoration)
             for rung in rungs:
-                known = shown.get(rung) if rung in dear else None
+                known, step = shown.get(rung) if rung in dear else None, steps[rung]
                 if known is not None and state(known, utc_now(), most_age, seen) is State.PASSED:
-                    done = Climb(rung, True, known.finding, known.evidence, known.at)
-                else:
-                    done = self._attempt(backup, rung, steps[rung], seen)
+                    step = self._remembered(backup, Climb(rung, True, known.finding, known.evidence, known.at))
+                done = self._attempt(backup, step, seen)
                 yield done
                 if not done.passed:
                     return
 
     def _steps(self, backup: Backup, restoration: Restoration) -> dict[Rung, Callable[[], Climb]]:
-        repository, settings, progress = self._repository, self._settings, self._progress
+        repository, settings, progress, log = self._repository, self._settings, self._progress, self._log
+        threads = settings.s3_threads
         return {
             Rung.STORED: lambda: stored(repository, backup, self._listed),
-            Rung.CHECKSUMMED: lambda: checksummed(repository, backup, threads=settings.s3_threads, progress=progress),
-            Rung.CONTIGUOUS: lambda: contiguous(backup, *self._log(backup)),
+            Rung.CHECKSUMMED: lambda: checksummed(repository, backup, log, threads=threads, progress=progress),
+            Rung.CONTIGUOUS: lambda: contiguous(backup, *log.listing(backup), log.canaries, log.seen_until),
             Rung.RESTORED: lambda: restored(restoration),
             Rung.BOOTED: lambda: booted(restoration),
             Rung.SOUND: lambda: sound(restoration),
-            Rung.EXACT: lambda: exact(settings, repository, backup, self._log(backup), progress),
+            Rung.EXACT: lambda: exact(settings, repository, backup, log.listing(backup), progress),
         }
 
-    def _attempt(self, backup: Backup, rung: Rung, step: Callable[[], Climb], seen: str) -> Climb:
+    def _remembered(self, backup: Backup, known: Climb) -> Callable[[], Climb]:
+        """What was shown of the backup itself counts; the log behind it may have grown since, or changed."""
+        return lambda: with_log(backup, self._log, known) if known.rung is Rung.CHECKSUMMED else known
+
+    def _attempt(self, backup: Backup, step: Callable[[], Climb], seen: str) -> Climb:
         at, began = utc_now(), time.monotonic()
         done = step()
+        if done.shown_at is not None:
+            return done
         proof = Proof(
             backup_id=backup.id,
-            what=rung,
+            what=done.rung,
             passed=done.passed,
             finding=done.finding,
             at=at,
@@ -104,12 +119,3 @@ class Ladder:
     @cached_property
     def _listed(self) -> dict[str, StoredObject]:
         return listed(self._repository)
-
-    def _log(self, backup: Backup) -> tuple[WalListing, Histories]:
-        if backup.wal_segment_bytes not in self._logs:
-            self._logs[backup.wal_segment_bytes] = read_listing(self._repository, backup.wal_segment_bytes)
-        return self._logs[backup.wal_segment_bytes]
-
-    @cached_property
-    def _logs(self) -> dict[int, tuple[WalListing, Histories]]:
-        return {}

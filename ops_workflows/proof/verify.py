@@ -67,10 +67,10 @@ def verify_backups(
     if not backups:
         repository.find("latest")  # which says that there is none, or what is wrong with all of them
     turn = whose_turn(backups, newest(repository, [backup.id for backup in backups]), highest)
-    ladder, climbed, faults = Ladder(settings, repository, progress), 0, list(known.damaged.values())
+    ladder, climbed, faults = Ladder(settings, repository, progress, again=again), 0, list(known.damaged.values())
     for backup in reversed(backups):
         try:
-            for done in ladder.climb(backup, highest if backup is turn else rung, again=again):
+            for done in ladder.climb(backup, highest if backup is turn else rung):
                 climbed += done.shown_at is None
                 if not done.passed:
                     faults.append(f"{backup.id} is not {done.rung}: {done.finding}")

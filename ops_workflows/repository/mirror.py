@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
+from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.repository.backup import Backup, StoredArchive
 from ops_workflows.repository.backup_facts import BackupFacts, ancestors
 from ops_workflows.repository.canaries import Canary, canaries_since
@@ -115,6 +116,7 @@ def plan_mirror(source: Holdings, mirror: Holdings, policy: Policy, now: datetim
     ]
     unneeded = {piece.key for piece in kept.wal}
     wal = [name for name in _missing(source, mirror, WAL) if name not in unneeded]
+    ends = {part.timeline: part.end for part in source.listing("").ranges()}
     late = superseded([*mirror.objects, *wal])
     return MirrorPlan(
         wholes=wholes,
@@ -125,7 +127,7 @@ def plan_mirror(source: Holdings, mirror: Holdings, policy: Policy, now: datetim
             Copy(name, source.objects[name])
             for prefix in ("proofs/", "drills/", "canaries/")
             for name in _missing(source, mirror, prefix)
-            if _is_wanted(name, ids, kept.kept)
+            if _is_wanted(name, ids, kept.kept, ends)
         ),
         broken=tuple(sorted(broken - {backup.id for backup in mirror.backups})),
     )
@@ -191,11 +193,13 @@ def _is_there(each: Whole, objects: Mapping[str, int]) -> bool:
     return each.record in objects and all(sizes)
 
 
-def _is_wanted(name: str, ids: Collection[str], kept: Sequence[BackupFacts]) -> bool:
+def _is_wanted(name: str, ids: Collection[str], kept: Sequence[BackupFacts], ends: Mapping[int, Lsn]) -> bool:
     kind, _, rest = name.partition("/")
     if kind == "canaries":
         canary = Canary.parse(rest)
-        return canary is not None and bool(kept) and canary.after >= canaries_since(kept[0].finished_at)
+        if canary is None or not kept or canary.after < canaries_since(kept[0].finished_at):
+            return False
+        return canary.lsn <= ends.get(canary.timeline, 0)  # the log behind it comes with the next mirroring, and so it
     return kind == "drills" or rest.partition("/")[0] in ids
 
 

@@ -11,7 +11,7 @@ Everything here is a pure function of names, so that a bucket with years of WAL 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Self
 
@@ -75,6 +75,7 @@ class Piece:
         whole: Whether it is a finished segment.
         all_until: A time at which, by the server's clock, nothing had been written beyond it: all that was committed
             by then lies before its end. None where it is not known, or was not asked for.
+        etag: The object's version tag, as it was listed.
     """
 
     key: str
@@ -84,6 +85,7 @@ class Piece:
     stored_at: datetime | None
     whole: bool
     all_until: datetime | None = None
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +128,11 @@ class WalListing:
             name = found.key[len(prefix) :]
             if whole := _SEGMENT.fullmatch(name):
                 start = segment_start(whole["name"], segment_bytes)
-                end = Lsn(start + segment_bytes)
-                pieces.append(Piece(found.key, int(whole["timeline"], 16), start, end, found.modified, True))
+                pieces.append(_piece(found, whole["timeline"], start, Lsn(start + segment_bytes), whole=True))
             elif tail := _TAIL.fullmatch(name):
                 first = segment_start(tail["name"], segment_bytes)
                 start, end = Lsn(first + int(tail["start"], 16)), Lsn(first + int(tail["end"], 16))
-                pieces.append(Piece(found.key, int(tail["timeline"], 16), start, end, found.modified, False))
+                pieces.append(_piece(found, tail["timeline"], start, end, whole=False))
             elif history := _HISTORY.fullmatch(name):
                 histories.add(int(history["timeline"], 16))
         return cls(
@@ -187,6 +188,10 @@ class WalListing:
             at = best.end
 
 
+def _piece(found: StoredObject, timeline: str, start: Lsn, end: Lsn, *, whole: bool) -> Piece:
+    return Piece(found.key, int(timeline, 16), start, end, found.modified, whole, etag=found.etag)
+
+
 def path(timeline: int, branches: Sequence[Branch]) -> list[tuple[int, Lsn | None]]:
     """The timelines that lead to one, oldest first, each with the place where the next leaves it; it leaves nowhere."""
     return [*((branch.parent, branch.at) for branch in branches), (timeline, None)]
@@ -211,6 +216,14 @@ def known_time(said: str | None) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else None
+
+
+def finished(tail: Piece, segment_bytes: int) -> tuple[Piece, Piece]:
+    """What the segment of a tail is called once it is finished: plain, and encrypted."""
+    name, start = tail.key.partition(".tail/")[0], Lsn(tail.start - tail.start % segment_bytes)
+    keys = (f"{name}{SUFFIX}", f"{name}{SUFFIX}.age")
+    plain, encrypted = (replace(tail, key=key, start=start, end=Lsn(start + segment_bytes), whole=True) for key in keys)
+    return plain, encrypted
 
 
 def superseded(names: Iterable[str]) -> set[str]:

@@ -5,23 +5,21 @@ takes; any other does not exist, which it hears at once. We stay a few segments 
 however much WAL there is to replay; and fetching begins while the base backup is still being extracted.
 """
 
-import hashlib
 import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from ops_workflows.errors import IntegrityError, OpsError
+from ops_workflows.errors import OpsError
 from ops_workflows.postgres.account import Account, hand_over
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
-from ops_workflows.postgres.wal_page import misfit
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.reach import Reach
-from ops_workflows.repository.wal import DIGEST, Piece, WalListing, history_key, segment_name
+from ops_workflows.repository.wal import WalListing, history_key
+from ops_workflows.repository.way import Segment, read_piece, segments
 
 _AHEAD = 16  # segments on the disk that the server has not taken yet
 _FATAL = 200  # an exit code above 125 makes recovery stop, and not take the end of WAL for the end of the way
@@ -42,17 +40,6 @@ case "$1" in *.history) exec cp -- "ready/$1" "$here/$2" ;; esac
 : >"taken/$1"
 exec mv -- "ready/$1" "$here/$2"
 """
-
-
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """A file that the server will ask for, and the place it covers; its first pages may be an earlier timeline's."""
-
-    name: str
-    timeline: int
-    start: Lsn
-    end: Lsn
-    inherited_until: Lsn
 
 
 class WalFeed:
@@ -79,7 +66,7 @@ class WalFeed:
         self._threads = threads
         self._owner = owner
         self._stop = threading.Event()
-        self.segments = tuple(_segments(reach))
+        self.segments = tuple(segments(reach))
 
     @property
     def restore_command(self) -> str:
@@ -140,45 +127,17 @@ class WalFeed:
                 return not self._stop.is_set()
         return False
 
-    def _fetch(self, segment: _Wanted) -> bytes:
+    def _fetch(self, segment: Segment) -> bytes:
         """A segment's bytes; of an unfinished one what there is, and zeros, where the server stops reading."""
-        size = self._reach.backup.wal_segment_bytes
-        first = Lsn(segment.start - segment.start % size)
-        whole = bytearray(size)
-        for piece in self._listing.cover(segment.timeline, segment.start, segment.end):
-            content = self._repository.log(piece.key)
-            self._require_that_it_belongs(piece, content, segment.inherited_until)
+        first = Lsn(segment.start - segment.start % segment.size)
+        whole = bytearray(segment.size)
+        for piece in segment.pieces(self._listing):
+            content = read_piece(self._repository, piece, segment)
             whole[piece.start - first : piece.start - first + len(content)] = content
         return bytes(whole)
-
-    def _require_that_it_belongs(self, piece: Piece, content: bytes, inherited_until: Lsn) -> None:
-        wrong: str | None = f"it holds {len(content)} bytes of the log and not {piece.end - piece.start}"
-        if len(content) == piece.end - piece.start:
-            system = self._repository.layout.system
-            wrong = misfit(content, piece.start, piece.timeline, system, inherited_until=inherited_until)
-        there = self._repository.store.head(piece.key)
-        said = there.metadata.get(DIGEST) if there else None
-        if wrong is None and said is not None and said != hashlib.sha256(content).hexdigest():
-            wrong = "it is not what was stored"
-        if wrong is not None:
-            raise IntegrityError(f"{piece.key} is not what its name says: {wrong}. Recovery cannot go on behind it.")
 
     def _hand_over(self, name: str, content: bytes) -> None:
         part = self.folder / f"{name}.part"
         part.write_bytes(content)
         hand_over(part, self._owner)
         part.rename(self.folder / "ready" / name)
-
-
-def _segments(reach: Reach) -> Iterator[_Wanted]:
-    size = reach.backup.wal_segment_bytes
-    # Of the first segment of all we do not know where its timeline began.
-    inherited = Lsn(reach.legs[0].start - reach.legs[0].start % size + size - 1) if reach.legs else Lsn(0)
-    for leg in reach.legs:
-        # The segment in which a timeline is left, the next one has too, with the same beginning: that one is asked for.
-        last = leg is reach.legs[-1]
-        until = leg.end if last else leg.end - leg.end % size
-        for start in range(leg.start - leg.start % size, until, size):
-            end = Lsn(min(start + size, until))
-            yield _Wanted(segment_name(leg.timeline, start, size), leg.timeline, Lsn(start), end, inherited)
-        inherited = leg.end

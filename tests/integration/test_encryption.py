@@ -18,6 +18,7 @@ from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.progress import SILENT
 from ops_workflows.proof.checksummed import checksummed
+from ops_workflows.proof.log import Log
 from ops_workflows.proof.seen import listed
 from ops_workflows.proof.stored import stored
 from ops_workflows.repository.backup import Backup
@@ -103,7 +104,7 @@ def test_the_host_can_list_and_look_but_not_read(hosts: Hosts, backups: tuple[Ba
     there = listed(hosts.blind)
     assert all(stored(hosts.blind, backup, there).passed for backup in backups)
     with pytest.raises(ConfigurationError, match=f"Backup {backups[0].id} is encrypted and OPS_AGE_IDENTITY_FILE"):
-        checksummed(hosts.blind, backups[0], threads=2)
+        checksummed(hosts.blind, backups[0], Log(hosts.host, hosts.blind), threads=2)
 
 
 def test_the_escrow_proves_and_restores(hosts: Hosts, backups: tuple[Backup, Backup]) -> None:
@@ -130,11 +131,11 @@ def test_an_altered_object_is_named(hosts: Hosts, backups: tuple[Backup, Backup]
     before = repository.store.get(key)
     try:
         change(repository, key, flipped)
-        climbed = checksummed(repository, full, threads=2)
+        climbed = climb(Rung.CHECKSUMMED, hosts.escrow, repository, full)
         assert not climbed.passed
         assert key in climbed.finding
         change(repository, key, lambda content: content[:-10])
-        assert key in checksummed(repository, full, threads=2).finding
+        assert key in climb(Rung.CHECKSUMMED, hosts.escrow, repository, full).finding
     finally:
         repository.store.put(key, before)
 

@@ -12,7 +12,9 @@ from ops_workflows.definitions import defs as definitions
 from ops_workflows.proof.ladder import Ladder
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository, open_repository
+from ops_workflows.repository.log_ledger import seen
 from ops_workflows.repository.proofs import proofs
+from ops_workflows.repository.reach import read_listing
 from ops_workflows.repository.rungs import Rung
 from ops_workflows.settings import Settings
 from tests.support.bucket import change, flipped, put_back
@@ -101,7 +103,40 @@ def test_one_bit_turns_it_all_red(
         assert not climb(Rung.CHECKSUMMED, own, repository, backup).passed
     finally:
         put_back(repository, key, before)
-    assert all(each.passed for each in Ladder(own, repository).climb(backup, Rung.CHECKSUMMED, again=True))
+    assert all(each.passed for each in Ladder(own, repository, again=True).climb(backup, Rung.CHECKSUMMED))
+
+
+def test_log_is_read_once_and_again_when_it_has_changed(
+    own: Settings, repository: Repository, backup: Backup, tmp_path: Path
+) -> None:
+    assert ops_here(own, tmp_path, "verify", "--rung", "contiguous").code == 0
+    lists = seen(repository)
+    assert ops_here(own, tmp_path, "verify", "--rung", "contiguous").code == 0
+    assert seen(repository) == lists
+    piece = read_listing(repository, backup.wal_segment_bytes)[0].pieces[-1]
+    before = repository.store.get(piece.key)
+    change(repository, piece.key, flipped)
+    try:
+        done = ops_here(own, tmp_path, "verify", "--rung", "exact")
+        assert done.code == 1
+        assert "checksummed" in done.err
+        assert piece.key in done.err
+    finally:
+        put_back(repository, piece.key, before)
+    assert ops_here(own, tmp_path, "verify", "--rung", "contiguous").code == 0
+
+
+def test_an_end_of_the_log_that_was_read_and_is_gone(own: Settings, repository: Repository, tmp_path: Path) -> None:
+    assert ops_here(own, tmp_path, "verify", "--rung", "contiguous").code == 0
+    (*_, last) = repository.store.objects(repository.layout.wal)
+    kept = repository.store.get(last.key)
+    repository.store.delete([last.key])
+    try:
+        done = ops_here(own, tmp_path, "verify", "--rung", "contiguous")
+        assert done.code == 1
+        assert "its end has gone from the bucket" in done.err
+    finally:
+        repository.store.put(last.key, kept)
 
 
 def test_a_segment_that_is_gone_is_named(own: Settings, repository: Repository, backup: Backup, tmp_path: Path) -> None:

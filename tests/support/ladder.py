@@ -11,5 +11,5 @@ from ops_workflows.settings import Settings
 
 
 def climb(rung: Rung, settings: Settings, repository: Repository, backup: Backup) -> Climb:
-    with closing(Ladder(settings, repository).climb(backup, rung, again=True, only=frozenset({rung}))) as climbs:
+    with closing(Ladder(settings, repository, again=True).climb(backup, rung, only=frozenset({rung}))) as climbs:
         return next(climbs)

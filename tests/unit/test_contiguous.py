@@ -4,9 +4,10 @@ import pytest
 
 from ops_workflows.proof.contiguous import contiguous
 from ops_workflows.proof.rungs import Climb
+from ops_workflows.repository.canaries import Canary
 from ops_workflows.repository.reach import Histories
 from ops_workflows.repository.wal import Branch
-from tests.unit.test_choose import at, listing, taken
+from tests.unit.test_choose import at, listing, minute, taken
 
 
 def climbed(
@@ -29,6 +30,26 @@ def test_across_a_promotion() -> None:
     done = climbed({1: {2, 3, 4}, 2: {4, 5}}, None, {2: [Branch(1, at(4.5))]})
     assert done.passed
     assert "timeline 1, 2" in done.finding
+
+
+def test_a_canary_that_the_log_does_not_reach() -> None:
+    """Its commit was acknowledged long ago, and the bucket does not have it."""
+
+    def done(timeline: int, place: float) -> Climb:
+        planted = Canary(minute(1), minute(1), timeline, at(place), "00000000000000c1")
+        return contiguous(taken(2), listing({1: {2, 3}}), {}, [planted])
+
+    assert done(1, 3.5).passed
+    assert done(1, 4).passed
+    assert "canary 00000000000000c1" in done(1, 4.1).finding
+    assert "lies behind that" in done(2, 3.5).finding
+
+
+def test_an_end_that_was_there_before() -> None:
+    log = listing({1: {2, 3}})
+    assert contiguous(taken(2), log, {}, seen_until=(1, at(4))).passed
+    assert "its end has gone" in contiguous(taken(2), log, {}, seen_until=(1, at(4.2))).finding
+    assert "its end has gone" in contiguous(taken(2), log, {}, seen_until=(2, at(3))).finding
 
 
 @pytest.mark.parametrize(
