@@ -35,6 +35,7 @@ def faults() -> list[Fault]:
         _by_file("table: a row that begins in the wrong place", Rung.SOUND, "victim", "victim", _misplaced),
         _by_file("table: truncated", Rung.SOUND, "victim", "victim", _truncated),
         _by_file("table: an empty page in the middle", Rung.SOUND, "victim", "victim", _empty_page),
+        _by_file("table: an empty page, unvacuumed", Rung.SOUND, "victim", "victim", _empty_page, before=_UNVACUUMED),
         _by_file("out-of-line values: gone", Rung.BOOTED, _TOAST, "victim", _nothing_left),
     ]
 
@@ -46,6 +47,7 @@ _OTHER_ORDER = """
 _SAID_TO_BE_UNIQUE = """
     SET allow_system_table_mods = on;
     UPDATE pg_index SET indisunique = true WHERE indexrelid = 'victim_keys'::regclass"""
+_UNVACUUMED = "UPDATE victim SET word = word"  # so that no page is marked as seen by everybody
 _TOAST = "(SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'victim'::regclass)"
 
 
@@ -54,29 +56,43 @@ def _by_sql(kind: str, word: str, script: str, *, fast: bool = False) -> Fault:
     def make(stage: Stage, _chance: Random) -> Iterator[Made]:
         with _victim(stage.other):
             stage.other.run(script)
-            yield _backed_up(stage, word)
+            yield Made(_backed_up(stage), (word,))
 
     return Fault(kind, _FAMILY, Rung.SOUND, make, fast)
 
 
-def _by_file(kind: str, must: str, relation: str, word: str, how: Break) -> Fault:
+def _by_file(kind: str, must: str, relation: str, word: str, how: Break, *, before: str = "") -> Fault:
     @contextmanager
     def make(stage: Stage, chance: Random) -> Iterator[Made]:
-        source = stage.other
-        with _victim(source):
-            path = _path(source, relation)
-            source.run("CHECKPOINT")
-            server = source.server
-            server.stop()
-            how(path, chance)
-            for switch in ("--disable", "--enable"):  # which computes every page's checksum anew
-                where = ("--pgdata", server.data_dir)
-                checksums = server.programs.path("pg_checksums")
-                run(checksums, switch, "--no-sync", *where, timeout=_SECONDS, account=server.account)
-            server.start()
-            yield _backed_up(stage, word)
+        with _altered(stage, relation, lambda path: how(path, chance), before) as look:
+            yield Made(look, (word,))
 
     return Fault(kind, _FAMILY, must, make)
+
+
+@contextmanager
+def unwritten_pages(stage: Stage, _chance: Random) -> Iterator[BackupLook]:
+    """Healthy: a table that was made longer, and whose new pages nobody had written when its server crashed."""
+    with _altered(stage, "victim", _longer, _UNVACUUMED) as look:
+        yield look
+
+
+@contextmanager
+def _altered(stage: Stage, relation: str, how: Callable[[Path], None], before: str) -> Iterator[BackupLook]:
+    """A look at a backup of a server whose files were altered while it was stopped."""
+    source = stage.other
+    with _victim(source):
+        path = _path(source, relation)
+        source.run(f"{before}; CHECKPOINT")
+        server = source.server
+        server.stop()
+        how(path)
+        for switch in ("--disable", "--enable"):  # which computes every page's checksum anew
+            where = ("--pgdata", server.data_dir)
+            checksums = server.programs.path("pg_checksums")
+            run(checksums, switch, "--no-sync", *where, timeout=_SECONDS, account=server.account)
+        server.start()
+        yield _backed_up(stage)
 
 
 @contextmanager
@@ -92,9 +108,9 @@ def _victim(source: Source) -> Iterator[None]:
         source.run("DROP TABLE victim; DROP FUNCTION victim_key")
 
 
-def _backed_up(stage: Stage, word: str) -> Made:
+def _backed_up(stage: Stage) -> BackupLook:
     backup = stage.other.back_up_and_plant()
-    return Made(BackupLook(stage.other.settings, backup.system, backup.id, stage.progress), (word,))
+    return BackupLook(stage.other.settings, backup.system, backup.id, stage.progress)
 
 
 def _path(source: Source, relation: str) -> Path:
@@ -113,6 +129,11 @@ def _empty_page(path: Path, _chance: Random) -> None:
     with path.open("r+b") as file:
         file.seek(_PAGE * (_pages(path) // 2))
         file.write(bytes(_PAGE))
+
+
+def _longer(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(bytes(2 * _PAGE))
 
 
 def _truncated(path: Path, chance: Random) -> None:

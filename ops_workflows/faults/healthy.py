@@ -6,7 +6,7 @@ from random import Random
 from shutil import rmtree
 
 from ops_workflows.backup.policy import Kind
-from ops_workflows.faults import key_faults, network_faults, odd
+from ops_workflows.faults import broken_faults, key_faults, network_faults, odd
 from ops_workflows.faults.kinds import Healthy, MakeHealthy
 from ops_workflows.faults.look import BackupLook, DumpLook, Look
 from ops_workflows.faults.proxy import failing
@@ -41,6 +41,7 @@ def variations() -> list[Healthy]:
         Healthy(odd.AT_WORK, "database", _odd_at_work),
         Healthy(("a tablespace",), "database", _tablespace(Kind.FULL)),
         Healthy(("a tablespace, in an incremental backup",), "database", _tablespace(Kind.INCREMENTAL)),
+        Healthy(("a table with pages that nobody wrote",), "database", broken_faults.unwritten_pages),
         Healthy(("a dump of all that",), "dump", _odd_dump),
         Healthy(("a dump",), "dump", _dump, fast=True),
         Healthy(("encrypted",), "key", _encrypted),

@@ -43,17 +43,18 @@ def faults() -> list[Fault]:
         *found,
         Fault("segment: missing in the middle", _FAMILY, Rung.CONTIGUOUS, _missing_in_the_middle, fast=True),
         Fault("segment: the first behind the backup missing", _FAMILY, Rung.CONTIGUOUS, _missing_first),
-        Fault("tail: missing, with the second canary in it", _FAMILY, Rung.EXACT, _missing_tail),
-        Fault("two segments: swapped", _FAMILY, Rung.EXACT, _swapped),
-        Fault("segment: of another place", _FAMILY, Rung.EXACT, _of_another_place),
-        Fault("segment: of another timeline", _FAMILY, Rung.EXACT, _of_another_timeline),
-        Fault("segment: of another cluster", _FAMILY, Rung.EXACT, _of_another_cluster),
-        Fault("segment: other log, well compressed", _FAMILY, Rung.EXACT, _other_log),
+        Fault("tail: missing, with the second canary in it", _FAMILY, Rung.CONTIGUOUS, _missing_tail),
+        Fault("two segments: swapped", _FAMILY, Rung.CHECKSUMMED, _swapped),
+        Fault("segment: of another place", _FAMILY, Rung.CHECKSUMMED, _of_another_place),
+        Fault("segment: of another timeline", _FAMILY, Rung.CHECKSUMMED, _of_another_timeline),
+        Fault("segment: of another cluster", _FAMILY, Rung.CHECKSUMMED, _of_another_cluster),
+        Fault("segment: other log, well compressed", _FAMILY, Rung.CHECKSUMMED, _other_log),
         Fault("history file: missing", _FAMILY, Rung.CONTIGUOUS, _history_missing),
         Fault("history file: empty", _FAMILY, Rung.CONTIGUOUS, _history(empty)),
         Fault("history file: another place", _FAMILY, Rung.EXACT, _history(lambda _chance: _moved)),
-        Fault("log behind all canaries: a bit flipped", _FAMILY, Rung.EXACT, _behind_all_canaries),
-        Fault("log behind all canaries: its tail missing", _FAMILY, Rung.EXACT, _tail_behind_all_canaries),
+        Fault("log behind all canaries: a bit flipped", _FAMILY, Rung.CHECKSUMMED, _behind_all_canaries),
+        Fault("log behind all canaries: its tail missing", _FAMILY, Rung.CONTIGUOUS, _tail_behind_all_canaries),
+        Fault("log that was read before: its tail missing", _FAMILY, Rung.CONTIGUOUS, _tail_that_was_read),
     ]
 
 
@@ -64,7 +65,7 @@ def _altered(kind: str, victim: Victim, change: Callable[[Random], Change], *, f
         with changed(stage.scene.repository.store, piece.key, change(chance)):
             yield Made(stage.look(), (_name(piece),))
 
-    return Fault(kind, _FAMILY, Rung.EXACT, make, fast)
+    return Fault(kind, _FAMILY, Rung.CHECKSUMMED, make, fast)
 
 
 def _segment(scene: Scene, chance: Random) -> Piece:
@@ -92,7 +93,7 @@ def _missing_first(stage: Stage, _chance: Random) -> Iterator[Made]:
 @contextmanager
 def _missing_tail(stage: Stage, _chance: Random) -> Iterator[Made]:
     with gone(stage.scene.repository.store, stage.scene.tail.key):
-        yield Made(stage.look(), (stage.scene.backup.id, "canaries"))
+        yield Made(stage.look(), (stage.scene.known[0].token,))
 
 
 @contextmanager
@@ -192,7 +193,16 @@ def _tail_behind_all_canaries(stage: Stage, _chance: Random) -> Iterator[Made]:
     """Two canaries are behind the backup, and a later one is known whose commit is not in the log any more."""
     scene = stage.scene
     with noted(scene, *scene.hidden.middle), gone(scene.repository.store, scene.tail.key):
-        yield Made(stage.look(), (scene.known[1].token,))
+        yield Made(stage.look(), (scene.known[0].token,))
+
+
+@contextmanager
+def _tail_that_was_read(stage: Stage, _chance: Random) -> Iterator[Made]:
+    """No canary tells of it; that it was there is known from having read it."""
+    scene = stage.scene
+    stage.look()()
+    with hidden(scene, *scene.known), noted(scene, *scene.hidden.middle), gone(scene.repository.store, scene.tail.key):
+        yield Made(stage.look(), ("its end has gone",))
 
 
 def _becoming(content: bytes) -> Change:

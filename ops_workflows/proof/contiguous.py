@@ -39,11 +39,6 @@ def contiguous(
                 f"came from the backup's, {backup.timeline}."
             )
         return _failed(_broken_off(newest, reach or furthest(backup, listing, histories)))
-    if seen_until is not None and seen_until > (newest.timeline, newest.end):
-        return _failed(
-            f"The log ends at {newest.end} on timeline {newest.timeline}, and it was read up to {seen_until[1]} on "
-            f"timeline {seen_until[0]} before: its end has gone from the bucket."
-        )
     lost = [each for each in promised if (each.timeline, each.lsn) > (newest.timeline, newest.end)]
     if lost:
         first = min(lost)
@@ -51,6 +46,11 @@ def contiguous(
             f"The log ends at {newest.end} on timeline {newest.timeline}, and {first.sender}, committed by "
             f"{first.after:%Y-%m-%d %H:%M:%S} UTC, lies behind that, at {first.lsn} on timeline {first.timeline}: what "
             "was committed since is not in the bucket. See `ops wal status`."
+        )
+    if seen_until is not None and seen_until > (newest.timeline, newest.end):
+        return _failed(
+            f"The log ends at {newest.end} on timeline {newest.timeline}, and it was read up to {seen_until[1]} on "
+            f"timeline {seen_until[0]} before: its end has gone from the bucket."
         )
     pieces = sum(1 for leg in reach.legs for _ in listing.cover(leg.timeline, leg.start, leg.end))
     path = ", ".join(str(leg.timeline) for leg in reach.legs) or str(backup.timeline)
