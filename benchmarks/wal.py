@@ -51,7 +51,7 @@ def catch_up(
             say(f"round {number}: WAL: {ours[-1].seconds:.1f} s, pg_receivewal {theirs[-1].seconds:.1f} s")
         connection.execute("SELECT pg_drop_replication_slot(%s)", [_ORIGIN])
     section = f"catch up with {size / GB:.1f} GB of WAL"
-    mine = Row(section, "ours, zstd 3, into the bucket", tuple(run.seconds for run in ours))
+    mine = Row(section, "ours, zstd 1, into the bucket", tuple(run.seconds for run in ours))
     peer = Row(section, "pg_receivewal, to a local disk", tuple(run.seconds for run in theirs))
     peak = Row(section, "memory of ours", tuple(run.peak_bytes / 1e6 for run in ours), "MB")
     return [mine, judge(peer, mine, 1 / LEAST_CATCH_UP), peak]

@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     wal_flush_seconds: float = Field(
         10, ge=0, description="Longest that WAL stays unshipped; 0 ships at once, for synchronous commits."
     )
+    wal_zstd_level: int = Field(
+        1, ge=1, le=19, description="zstd level of WAL: higher ones take much longer and save little."
+    )
 
     # Retention.
     keep_daily: int = Field(30, ge=1, description="Newest days (UTC) with a backup of which one is kept each.")

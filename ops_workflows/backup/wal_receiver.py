@@ -217,7 +217,7 @@ class _Receiver:
             timeline=timeline,
             start=start,
             segment_bytes=self._segment_bytes,
-            level=self._settings.backup_zstd_level,
+            level=self._settings.wal_zstd_level,
             progress=self._progress,
             wake=self._wake,
         )

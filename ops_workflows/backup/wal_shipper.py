@@ -1,6 +1,6 @@
 """WAL into the bucket: bytes come in order, are cut into segments, and are safe once the bucket has acknowledged them.
 
-Memory is bounded: while two finished segments are under way, `is_full` says so, and whoever reads the server's stream
+Memory is bounded: while three finished segments are under way, `is_full` says so, and whoever reads the server's stream
 stops reading. The bucket may be away for as long as it likes: each object is tried again until it is there.
 """
 
@@ -23,7 +23,8 @@ from ops_workflows.repository.wal import ALL_UNTIL, DIGEST, SUFFIX, UNKNOWN, seg
 from ops_workflows.storage.codec import compress
 from ops_workflows.storage.encryption import SUFFIX as AGE
 
-_UNDER_WAY = 2  # finished segments
+_THREADS = 2
+_UNDER_WAY = 3  # finished segments: one waits, so that no thread does when the other's takes long
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 10.0
 _WATCH_SECONDS = 0.2
@@ -105,7 +106,7 @@ class WalShipper:
         self._progress = progress
         self._wake = wake
         self._stop = threading.Event()
-        self._background = Background(_UNDER_WAY)
+        self._background = Background(_THREADS)
         self._closed = False
         self._closing = threading.Lock()  # nobody is woken up once we are closed: then `wake` may be another file
         self._sent: deque[_Sent] = deque()
@@ -113,6 +114,7 @@ class WalShipper:
         self._segment_start = start
         self._all_until: datetime | None = None  # the newest such time, for a place in what has come in
         self._shipped = start  # everything up to here is under way or safe
+        self._has_tails = True  # the unfinished segment, in the bucket; of the first a predecessor may have left some
         self.flushed = start
         self.received = start
 
@@ -161,6 +163,7 @@ class WalShipper:
         name = tail_key(self._timeline, self._shipped, self.received, self._segment_bytes)
         body = bytes(memoryview(self._segment)[self._shipped - self._segment_start :])
         key = self._repository.layout.wal + name
+        self._has_tails = True
         self._submit(partial(self._put, key, body, self._known()), self.received, whole=False)
 
     def acknowledge(self) -> bool:
@@ -188,8 +191,9 @@ class WalShipper:
 
     def _ship_segment(self) -> None:
         key = self._repository.layout.wal + segment_key(self._timeline, self._segment_start, self._segment_bytes)
-        tails = [sent.done for sent in self._sent if not sent.whole]
+        tails = [sent.done for sent in self._sent if not sent.whole] if self._has_tails else None
         self._submit(partial(self._put_segment, key, self._segment, self._known(), tails), self.received, whole=True)
+        self._has_tails = False
         self._segment = bytearray()
         self._segment_start = self.received
 
@@ -212,10 +216,12 @@ class WalShipper:
         known |= {DIGEST: hashlib.sha256(body).hexdigest()}
         self._insist(lambda: self._repository.store.put(key, stored, metadata=known), key)
 
-    def _put_segment(self, key: str, body: bytearray, known: dict[str, str], tails: list[Future[None]]) -> None:
+    def _put_segment(self, key: str, body: bytearray, known: dict[str, str], tails: list[Future[None]] | None) -> None:
         digest, stored = hashlib.sha256(body).hexdigest(), self._prepare(body)
         body.clear()  # however long the bucket is away, a segment waits in one form only
         self._insist(partial(self._put_once, key, digest, stored, known), key)
+        if tails is None:
+            return
         # Only now: until the whole segment is safe, its tails are all there is of it. And none may still be coming.
         wait(tails)
         store, folder = self._repository.store, f"{key.removesuffix(SUFFIX)}.tail/"
