@@ -11,7 +11,14 @@ from ops_workflows.progress import Logged
 from ops_workflows.settings import Settings
 
 _CATCH_UP_SECONDS = 900.0
+_SHORTEST_WINDOW_SECONDS = 60  # that Dagster takes
+_PROMISED = Settings.read()  # while Dagster loads this: a policy is what was promised; each run reads them anew
 _NO_MIRROR = "OPS_MIRROR_URL is not set: there is no second repository, and nothing is copied."
+
+
+def beside_dumps(policy: dg.FreshnessPolicy) -> dg.FreshnessPolicy | None:
+    """A freshness policy for what base backups and WAL bring forth; none where OPS_BACKUP_METHOD rules them out."""
+    return None if _PROMISED.backup_method == "dumps" else policy
 
 
 class BackupConfig(dg.Config):
@@ -28,8 +35,8 @@ class BackupConfig(dg.Config):
     owners=["team:database"],
     pool="base_backup",
     output_required=False,
-    freshness_policy=dg.FreshnessPolicy.cron(
-        deadline_cron="0 3 * * *", lower_bound_delta=timedelta(hours=1), timezone="UTC"
+    freshness_policy=beside_dumps(
+        dg.FreshnessPolicy.cron(deadline_cron="0 3 * * *", lower_bound_delta=timedelta(hours=1), timezone="UTC")
     ),
     description="A base backup of the cluster, full or incremental, streamed over the replication protocol.",
 )
@@ -117,7 +124,11 @@ wal_archive = dg.AssetSpec(
     group_name="backup",
     kinds={"postgres", "s3"},
     owners=["team:database"],
-    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1)),
+    freshness_policy=beside_dumps(
+        dg.FreshnessPolicy.time_window(
+            fail_window=timedelta(seconds=max(_PROMISED.rpo_objective_seconds, _SHORTEST_WINDOW_SECONDS))
+        )
+    ),
     description="The write-ahead log in the bucket, shipped by `ops wal stream`: fresh while the bucket keeps up.",
 )
 

@@ -13,6 +13,7 @@ from ops_workflows.settings import Settings
 _FACTS = files(__package__).joinpath("preflight.sql").read_text().encode()
 _OLDEST = 15  # BASE_BACKUP's present options and message kinds came with it
 _SECONDS = 20
+_SAY_SO = "OPS_BACKUP_METHOD=dumps keeps Dagster from waiting for base backups and WAL."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,15 @@ def dumps_only(settings: Settings) -> str | None:
 
     That is so where OPS_BACKUP_METHOD says it, and on a managed service that offers no replication protocol. What is
     wrong with a server of one's own is never a reason: it is an error, and to be mended. Nor is that a server does not
-    answer: whoever goes on will say so.
+    answer, or is not named, as where backups are only proved: whoever goes on and needs it will say so.
 
     Raises:
-        ConfigurationError: OPS_BACKUP_DSN is not set, or cannot be read.
+        ConfigurationError: OPS_BACKUP_DSN cannot be read.
     """
     if settings.backup_method != "auto":
         return _dumps_only("OPS_BACKUP_METHOD is dumps") if settings.backup_method == "dumps" else None
+    if settings.backup_dsn is None:
+        return None
     dsn, timeout = settings.require("backup_dsn"), settings.connect_timeout_seconds
     try:
         with connect(dsn, timeout=timeout, statement_seconds=_SECONDS, application_name="ops_workflows") as connection:
@@ -88,7 +91,7 @@ def dumps_only(settings: Settings) -> str | None:
         return None
     if facts.service is None or (facts.may_replicate and _lets_replicate(settings)):
         return None
-    return _dumps_only(_offers_none(facts.service))
+    return f"{_dumps_only(_offers_none(facts.service))} {_SAY_SO}"
 
 
 def _lets_replicate(settings: Settings) -> bool:

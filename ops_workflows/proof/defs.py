@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from ops_workflows.backup.defs import base_backup, logical_backup
+from ops_workflows.backup.defs import base_backup, beside_dumps, logical_backup
 from ops_workflows.progress import Logged
 from ops_workflows.repository.rungs import Rung
 from ops_workflows.settings import Settings
@@ -16,15 +16,25 @@ from ops_workflows.settings import Settings
 if TYPE_CHECKING:
     from ops_workflows.repository.backup import Backup
     from ops_workflows.repository.catalogue import Repository
+    from ops_workflows.repository.proofs import Proof
+
+type _Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext
+type _Shown = dg.MaterializeResult[None] | dg.AssetCheckResult | dg.AssetObservation
+
+
+def _made(context: _Context, asset: dg.AssetsDefinition, name: str) -> tuple[str | None, str | None]:
+    """What an asset last made, and of which cluster; None where Dagster's memory is gone."""
+    event = context.instance.get_latest_materialization_event(asset.key)
+    known = event.asset_materialization.metadata if event and event.asset_materialization else {}
+    made, system = (str(known[each].value) if each in known else None for each in (name, "system"))
+    return made, system
 
 
 def _newest(context: dg.AssetCheckExecutionContext, settings: Settings) -> "tuple[Repository, Backup]":
     """The backup that the asset last made; where Dagster's memory is gone, the newest in the bucket."""
     from ops_workflows.repository.catalogue import open_repository
 
-    event = context.instance.get_latest_materialization_event(base_backup.key)
-    known = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    backup_id, system = (str(known[name].value) if name in known else None for name in ("backup_id", "system"))
+    backup_id, system = _made(context, base_backup, "backup_id")
     repository = open_repository(settings, system)
     return repository, repository.find(backup_id or "latest")
 
@@ -66,19 +76,34 @@ def ladder(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResu
 )
 def restorable(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Load the dump that the asset last made, or the newest in the bucket, and compare it table by table."""
+    dump_id, _ = _made(context, logical_backup, "dump_id")
+    shown = _load_and_compare(context, Settings.read(), dump_id or "latest")
+    return dg.AssetCheckResult(passed=shown.passed, description=shown.finding, metadata=_evidence(shown))
+
+
+def _load_and_compare(context: _Context, settings: Settings, dump_id: str) -> "Proof":
     from ops_workflows.proof.restorable import restorable as load_and_compare
     from ops_workflows.repository.catalogue import open_repository
     from ops_workflows.repository.dumps import Dumps
 
-    settings = Settings.read()
-    event = context.instance.get_latest_materialization_event(logical_backup.key)
-    known = event.asset_materialization.metadata if event and event.asset_materialization else {}
-    dump_id, system = (str(known[name].value) if name in known else None for name in ("dump_id", "system"))
+    _, system = _made(context, logical_backup, "dump_id")
     dumps = Dumps(open_repository(settings, system))
-    shown = load_and_compare(settings, dumps, dumps.find(dump_id or "latest"), Logged(context.log))
+    shown = load_and_compare(settings, dumps, dumps.find(dump_id), Logged(context.log))
     (context.log.info if shown.passed else context.log.error)(f"restorable: {shown.finding}")
-    evidence = {"dump_id": shown.backup_id, "seconds": round(shown.seconds, 2), **shown.evidence}
-    return dg.AssetCheckResult(passed=shown.passed, description=shown.finding, metadata=evidence)
+    return shown
+
+
+def _evidence(shown: "Proof") -> dict[str, float | int | str]:
+    return {"dump_id": shown.backup_id, "seconds": round(shown.seconds, 2), **shown.evidence}
+
+
+def _asked_for(context: dg.AssetExecutionContext, done: dg.MaterializeResult[None]) -> Iterator[_Shown]:
+    """An asset with its checks; where somebody has selected checks alone, those."""
+    if context.selected_asset_keys:
+        yield done
+    else:
+        names = {key.name for key in context.selected_asset_check_keys}
+        yield from (each for each in done.check_results or () if each.check_name in names)
 
 
 class VerifyConfig(dg.Config):
@@ -91,34 +116,46 @@ class VerifyConfig(dg.Config):
     again: bool = Field(default=False, description="Look again at what was shown lately and has not changed.")
 
 
-@dg.asset(
-    group_name="proof",
-    kinds={"postgres", "s3"},
-    owners=["team:database"],
-    deps=[base_backup],
+@dg.multi_asset(
+    name="backup_proof",
+    specs=[
+        dg.AssetSpec(
+            "backup_proof",
+            group_name="proof",
+            kinds={"postgres", "s3"},
+            owners=["team:database"],
+            deps=[base_backup],
+            freshness_policy=beside_dumps(
+                dg.FreshnessPolicy.cron(deadline_cron="0 6 * * *", lower_bound_delta=timedelta(hours=4), timezone="UTC")
+            ),
+            description="Of each backup, which rungs of proof were shown, and how long ago.",
+        )
+    ],
     pool="restore_drill",
-    freshness_policy=dg.FreshnessPolicy.cron(
-        deadline_cron="0 6 * * *", lower_bound_delta=timedelta(hours=4), timezone="UTC"
-    ),
+    can_subset=True,  # then nothing need be said of what could not be looked at: neither the asset nor any check
     check_specs=[
         dg.AssetCheckSpec("all_proved", asset="backup_proof", description="No backup has failed a rung it was put to."),
         dg.AssetCheckSpec(
             "rto_forecast", asset="backup_proof", description="Recovering now would keep the recovery time objective."
         ),
     ],
-    description="Of each backup, which rungs of proof were shown, and how long ago.",
 )
-def backup_proof(context: dg.AssetExecutionContext, config: VerifyConfig) -> Iterator[dg.MaterializeResult[None]]:
-    """Climb with every backup, and lay the ledger out as a table."""
+def backup_proof(context: dg.AssetExecutionContext, config: VerifyConfig) -> Iterator[_Shown]:
+    """Climb with every backup, and lay the ledger out as a table. Nothing of either where there are only dumps."""
+    from ops_workflows.backup.preflight import dumps_only
     from ops_workflows.proof.protection import protection
     from ops_workflows.proof.verify import verify_backups as climb_all
 
     settings = Settings.read()
+    if reason := dumps_only(settings):
+        context.log.warning(reason)
+        return
     done = climb_all(settings, config.rung, config.highest, again=config.again, progress=Logged(context.log))
     expected = protection(settings)
     for sentence in done.faults:
         context.log.error(sentence)
-    yield dg.MaterializeResult(
+    result = dg.MaterializeResult[None](
+        asset_key="backup_proof",
         metadata={
             "backups": len(done.backups),
             "faulty": len(done.faults),
@@ -131,15 +168,18 @@ def backup_proof(context: dg.AssetExecutionContext, config: VerifyConfig) -> Ite
                 check_name="all_proved",
                 passed=not done.faults,
                 description="; ".join(done.faults) or f"{len(done.backups)} backups, and nothing speaks against any.",
+                asset_key="backup_proof",
             ),
             dg.AssetCheckResult(
                 check_name="rto_forecast",
                 passed=expected.keeps_rto,
                 severity=dg.AssetCheckSeverity.WARN,
                 description=expected.rto_sentence,
+                asset_key="backup_proof",
             ),
         ],
     )
+    yield from _asked_for(context, result)
 
 
 verify_backups = dg.define_asset_job(
@@ -168,10 +208,14 @@ daily_verification = dg.ScheduleDefinition(
     description="Writes a canary every 5 minutes, without a run: a drill knows by them whether it came to its moment.",
 )
 def canaries() -> dg.SkipReason:
-    """Plant one."""
+    """Plant one. None where there are only dumps, and hence no moment to come to."""
     from ops_workflows.backup.canary import plant
+    from ops_workflows.backup.preflight import dumps_only
 
-    planted = plant(Settings.read())
+    settings = Settings.read()
+    if reason := dumps_only(settings):
+        return dg.SkipReason(reason)
+    planted = plant(settings)
     return dg.SkipReason(f"Planted {planted.sender}, committed before {planted.lsn}.")
 
 
@@ -207,23 +251,35 @@ _DRILL_CHECKS = {
             kinds={"postgres", "s3"},
             owners=["team:database"],
             deps=[base_backup],
-            freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8)),
+            freshness_policy=beside_dumps(dg.FreshnessPolicy.time_window(fail_window=timedelta(days=8))),
             description="A backup recovered to some moment in a scratch server, on a clock, and asked everything.",
         )
     ],
     pool="restore_drill",
+    can_subset=True,
     check_specs=[
         dg.AssetCheckSpec(name, asset="restore_drill", blocking=True, description=description)
         for name, description in _DRILL_CHECKS.items()
     ],
 )
-def restore_drill(context: dg.AssetExecutionContext, config: DrillConfig) -> Iterator[dg.MaterializeResult[None]]:
-    """Carry out a drill and hold it against the objectives. What could not be looked at is a warning, and no pass."""
+def restore_drill(context: dg.AssetExecutionContext, config: DrillConfig) -> Iterator[_Shown]:
+    """Carry out a drill and hold it against the objectives. What could not be looked at is a warning, and no pass.
+
+    Where there are only dumps, nothing of the sort can be said, and the newest of them is shown to be restorable.
+    """
+    from ops_workflows.backup.preflight import dumps_only
     from ops_workflows.proof.drill import drill
     from ops_workflows.proof.drill_choice import Wanted
     from ops_workflows.repository.drills import report_location
 
     settings = Settings.read()
+    if reason := dumps_only(settings):
+        context.log.warning(reason)
+        shown = _load_and_compare(context, settings, "latest")
+        yield dg.AssetObservation(logical_backup.key, shown.finding, metadata=_evidence(shown))
+        if not shown.passed:
+            raise dg.Failure(f"Dump {shown.backup_id} is not restorable: {shown.finding}")
+        return
     done = drill(settings, Wanted(config.to, config.backup_id), Logged(context.log))
     results = []
     for check in done.checks:
@@ -231,18 +287,28 @@ def restore_drill(context: dg.AssetExecutionContext, config: DrillConfig) -> Ite
         severity = dg.AssetCheckSeverity.WARN if check.passed is None else dg.AssetCheckSeverity.ERROR
         results.append(
             dg.AssetCheckResult(
-                check_name=check.name, passed=bool(check.passed), severity=severity, description=check.finding
+                check_name=check.name,
+                passed=bool(check.passed),
+                severity=severity,
+                description=check.finding,
+                asset_key="restore_drill",
             )
         )
     missing = _DRILL_CHECKS.keys() - {check.name for check in done.checks}
     results += [
-        dg.AssetCheckResult(check_name=name, passed=False, description="Not run: the database did not come back.")
+        dg.AssetCheckResult(
+            check_name=name,
+            passed=False,
+            description="Not run: the database did not come back.",
+            asset_key="restore_drill",
+        )
         for name in sorted(missing)
     ]
     evidence = dg.MetadataValue.url(report_location(settings, done))
-    yield dg.MaterializeResult(
+    result = dg.MaterializeResult[None](
         asset_key="restore_drill", metadata={"evidence": evidence, **done.figures()}, check_results=results
     )
+    yield from _asked_for(context, result)
 
 
 restore_drill_job = dg.define_asset_job(

@@ -145,7 +145,7 @@ def _swap(plan: InPlacePlan, progress: Progress) -> None:
     new.rename(data_dir)
     sync_folder(data_dir.parent)
     if plan.aside is not None:
-        progress.say("The old data directory is {plan.aside}.")
+        progress.say(f"The old data directory is {plan.aside}.")
 
 
 def _tidy(beside: Beside) -> None:

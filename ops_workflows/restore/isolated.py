@@ -51,6 +51,7 @@ _ALONE: Mapping[str, str] = {
     "autovacuum": "off",
     "logging_collector": "off",
     "log_destination": "stderr",
+    "lc_messages": "C",  # its log is read for what went wrong
     "external_pid_file": "",
     "cluster_name": "ops_workflows restore",
     "shared_buffers": "128MB",

@@ -26,6 +26,7 @@ from ops_workflows.restore.isolated import isolated_server, recovery_settings, r
 from ops_workflows.restore.moment import AtName, AtTime, BackupEnd, Latest
 from ops_workflows.restore.plan import RestorePlan, plan_restore
 from ops_workflows.restore.readable import require_backups, require_wal
+from ops_workflows.restore.tablespaces import require_apart, require_apart_in_archive, stopped_at
 from ops_workflows.restore.target import Folder, filling
 from ops_workflows.restore.verify import verify
 from ops_workflows.restore.wal_feed import WalFeed
@@ -150,6 +151,8 @@ def running(
     Raises:
         DatabaseError: It did not start or did not come to the moment; with its last words.
         IntegrityError: WAL that the bucket lists could not be read from it.
+        RefusedError: Replay would write into a tablespace that is not the restore's own.
+        ConfigurationError: The log makes a tablespace in a folder that this machine lacks.
     """
     progress.begin("recover and start", None)
     began = time.monotonic()
@@ -203,6 +206,7 @@ def require_way(settings: Settings, chosen: RestorePlan) -> None:
     Raises:
         ConfigurationError: The programs are of another major version, or the account that PostgreSQL runs as cannot get
             to a folder, or the folder's path does not do for a server.
+        RefusedError: Replay may write into a tablespace of the living database.
     """
     account = server_account(settings.server_user)
     find_programs(settings.pg_bin_dir, chosen.backup.major)
@@ -223,6 +227,7 @@ def require_way(settings: Settings, chosen: RestorePlan) -> None:
                 f"{beside} cannot be made or written, and the restored server needs it: choose a target whose parent "
                 "folder we can write."
             )
+    require_apart(settings, chosen)
 
 
 def _leased(repository: Repository, chosen: RestorePlan, progress: Progress) -> AbstractContextManager[None]:
@@ -243,6 +248,7 @@ def _start(settings: Settings, restored: Restored, progress: Progress, feed: Wal
             _wait_until_there(server, restored, seconds)
         return server
 
+    require_apart_in_archive(programs, restored.directory, restored.backup, account)
     log = _run_dir(restored.directory) / "server.log"
     before = size_of(log)
     try:
@@ -251,6 +257,8 @@ def _start(settings: Settings, restored: Restored, progress: Progress, feed: Wal
         if feed is not None and (failure := feed.failure()):
             raise IntegrityError(f"Recovery stopped, since WAL could not be had: {failure}") from None
         said = log.read_bytes()[before:].decode(errors="replace") if log.exists() else ""
+        if stopped := stopped_at(said, restored.directory, account):
+            raise stopped from None
         is_cut_short = isinstance(restored.route.moment, BackupEnd) and _CONSISTENT not in said
         if _RAN_OUT not in said or is_cut_short:
             raise

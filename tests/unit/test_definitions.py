@@ -1,10 +1,13 @@
 """All that Dagster sees is there, explained and watched."""
 
 import importlib
+import json
+import os
 import pkgutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -66,6 +69,44 @@ def test_every_asset_is_described_owned_and_watched() -> None:
         assert spec.kinds, spec.key
         assert spec.group_name not in {None, "default"}, spec.key
         assert spec.freshness_policy is not None, spec.key
+
+
+_WINDOWS = """
+import json
+from ops_workflows.definitions import defs
+
+policies = {spec.key.to_user_string(): spec.freshness_policy for spec in defs.resolve_all_asset_specs()}
+windows = {name: getattr(policy, "fail_window", None) for name, policy in policies.items() if policy}
+print(json.dumps({name: window and window.to_timedelta().total_seconds() for name, window in windows.items()}))
+"""
+
+
+def loaded(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The definitions as another process loads them: by asset, in seconds, the window of its policy, if it has one."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OPS_")}
+    env = clean | variables | {"PYTHONPATH": str(Path(ops_workflows.__file__).parents[1])}
+    command = [sys.executable, "-c", _WINDOWS]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=folder, env=env)
+
+
+@pytest.mark.parametrize(("objective", "window"), [("7200", 7200), ("20", 60)])
+def test_the_log_goes_stale_with_its_objective(tmp_path: Path, objective: str, window: int) -> None:
+    """But no sooner than Dagster can tell."""
+    assert json.loads(loaded(tmp_path, OPS_RPO_OBJECTIVE_SECONDS=objective).stdout)["wal_archive"] == window
+
+
+def test_of_what_is_promised_never_to_be_there_nothing_goes_stale(tmp_path: Path) -> None:
+    watched = json.loads(loaded(tmp_path, OPS_BACKUP_METHOD="dumps").stdout)
+    assert "logical_backup" in watched
+    assert not watched.keys() & {"base_backup", "wal_archive", "backup_proof", "restore_drill"}
+
+
+def test_a_setting_that_cannot_be_used_is_named_in_one_sentence(tmp_path: Path) -> None:
+    done = loaded(tmp_path, OPS_RPO_OBJECTIVE_SECONDS="s3cret")
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ops_workflows.errors.ConfigurationError: OPS_RPO_OBJECTIVE_SECONDS cannot be used: ")
+    assert "s3cret" not in done.stderr
 
 
 def test_every_job_schedule_sensor_and_check_is_described() -> None:
