@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from ops_workflows.backup.preflight import dumps_only
 from ops_workflows.backup.wal_status import WalStatus, wal_status
 from ops_workflows.proof.forecast import Breaking, Forecast, Present, breaking, forecast, growth, unmeasured
 from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import Repository, open_repository, unusable
 from ops_workflows.repository.drills import DrillRecord, drills
+from ops_workflows.repository.dumps import Dumps
 from ops_workflows.repository.proofs import newest
 from ops_workflows.repository.rungs import Rung
 from ops_workflows.restore.moment import Latest
@@ -39,6 +41,7 @@ class Protection:
         rto_objective_seconds: What was promised.
         last_drill: None without one.
         lost: What is wrong with backups whose records are damaged, and with those that build on them.
+        only_dumps: Why there can be no backup, and what there is; None where there can.
     """
 
     wal: WalStatus
@@ -53,6 +56,7 @@ class Protection:
     rto_objective_seconds: int
     last_drill: DrillRecord | None
     lost: tuple[str, ...] = ()
+    only_dumps: str | None = None
 
     def problems(self) -> list[str]:
         """What speaks against being protected now, a sentence each."""
@@ -95,7 +99,7 @@ class Protection:
     def _problems(self) -> Iterator[str]:
         yield from self.lost
         if self.newest is None:
-            yield "There is no backup: take one, `ops backup`."
+            yield self.only_dumps or "There is no backup: take one, `ops backup`."
             return
         failed = {backup_id: stands.failed for backup_id, stands in self.standings.items() if stands.failed}
         for backup_id, rung in failed.items():
@@ -168,7 +172,19 @@ def protection(settings: Settings) -> Protection:
         rto_objective_seconds=objective,
         last_drill=past[-1] if past else None,
         lost=tuple(lost.values()),
+        only_dumps=_only_dumps(settings, repository, now) if not backups else None,
     )
+
+
+def _only_dumps(settings: Settings, repository: Repository, now: datetime) -> str | None:
+    reason = dumps_only(settings)
+    if reason is None:
+        return None
+    dumps = Dumps(repository).catalogue().readable
+    if not dumps:
+        return f"{reason} And there is no dump: take one, `ops dump`."
+    age = (now - dumps[-1].started_at) / timedelta(hours=1)
+    return f"{reason} What was committed since dump {dumps[-1].id} began, {age:,.1f} h ago, would be lost."
 
 
 def _is_proved(stands: Standing) -> bool:

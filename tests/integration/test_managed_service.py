@@ -102,6 +102,15 @@ def test_the_night_is_a_dump_and_its_proof(
     assert is_clean(settings)
 
 
+def test_status_says_how_much_would_be_lost(dumping: tuple[Settings, str], tmp_path: Path) -> None:
+    settings, reason = dumping
+    dump = take_dump(settings)
+    status = ops_here(settings, tmp_path, "status")
+    assert status.code == 1
+    assert reason in status.out
+    assert f"since dump {dump.id} began" in status.out
+
+
 @pytest.mark.parametrize("command", ["backup", "wal stream", "wal catch-up"])
 def test_whatever_needs_the_protocol_is_refused_with_that_sentence(
     dumping: tuple[Settings, str], tmp_path: Path, command: str
