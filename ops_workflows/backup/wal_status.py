@@ -12,6 +12,7 @@ from ops_workflows.errors import DatabaseError
 from ops_workflows.postgres.connection import connect
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.repository.backup import Backup
+from ops_workflows.repository.branches import living
 from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.reach import Reach, left_off, reaches, read_listing, whole_until, window
 from ops_workflows.repository.wal import Range, WalListing, path
@@ -78,15 +79,17 @@ class WalStatus:
             objective: Seconds that the bucket may be behind.
         """
         ways = reaches(backups, log, log.branches)
-        reachable = window(ways)
+        reachable = window(ways, log)
         moments = (reachable.since, reachable.until) if reachable else None
         cut_off = _cut_off(log, ways)
-        position = _position(server, log)
+        stands = _position(server, log)
+        position = stands[1] if stands else None
+        end = living(log)
         lag_bytes = lag_seconds = None
         if server is not None and position is not None:
             lag_bytes = max(0, Lsn.parse(server.server_end) - position)
             lag_seconds = _lag_seconds(server, position, log) if lag_bytes else 0.0
-            if not lag_bytes and moments and cut_off is None:
+            if not lag_bytes and moments and cut_off is None and end and stands and stands[0] == end.timeline:
                 moments = (moments[0], server.now)  # there is nothing that the bucket does not have
         oldest = min((backup.start_lsn for backup in backups), default=Lsn(0))
         return cls(
@@ -163,19 +166,21 @@ def _ask(settings: Settings) -> ServerSide:
 
 def _cut_off(log: WalListing, ways: Sequence[Reach]) -> Range | None:
     # Places compare on one timeline only: a bucket may have more of an old one than its standby had when it took over.
-    newest = max(log.ranges(), key=lambda part: (part.timeline, part.end), default=None)
-    furthest = max(((way.timeline, way.end) for way in ways), default=None)
-    if newest is None or furthest is None or furthest >= (newest.timeline, newest.end):
+    end = living(log)
+    if end is None or not ways:
         return None
-    return newest
+    shipped = {part.timeline for part in log.ranges()}
+    ahead = (way.timeline > end.timeline and way.timeline not in shipped for way in ways)  # the receiver is behind
+    there = (way.timeline == end.timeline and way.end >= end.end for way in ways)
+    return None if any(ahead) or any(there) else end
 
 
-def _position(server: ServerSide | None, log: WalListing) -> Lsn | None:
+def _position(server: ServerSide | None, log: WalListing) -> tuple[int, Lsn] | None:
+    """How far the bucket has the log, and on which timeline."""
     if server is None:
-        newest = max(log.ranges(), key=lambda part: (part.timeline, part.end), default=None)
-        return newest.end if newest else None
-    stands = left_off(log, server.timeline, log.branches.get(server.timeline, ()))
-    return stands[1] if stands else None
+        end = living(log)
+        return (end.timeline, end.end) if end else None
+    return left_off(log, server.timeline, log.branches.get(server.timeline, ()))
 
 
 def _lag_seconds(server: ServerSide, position: Lsn, log: WalListing) -> float | None:

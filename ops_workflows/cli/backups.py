@@ -155,6 +155,10 @@ def restore(
         str | None,
         typer.Option(help="Begin with this backup, an id from `ops backups` or `latest`. Default: the best."),
     ] = None,
+    timeline: Annotated[
+        int | None,
+        typer.Option(help="End on this timeline. Default: the one that the server was on at the moment, or is on now."),
+    ] = None,
     tablespace: Annotated[
         list[str] | None, typer.Option(metavar="OID=DIR", help="Where a tablespace goes. Default: TARGET.tablespaces.")
     ] = None,
@@ -181,19 +185,17 @@ def restore(
     settings = settings_at(source)
     if in_place:
         _say_what_is_passed_over(open_repository(settings, system), backup)
+        if timeline is not None:
+            raise ConfigurationError("--timeline is for a restore beside the database: omit --in-place.")
         replace_in_place(settings, to or "latest", backup, confirm, system)
         return
-    if target_dir is None:
-        raise ConfigurationError("Say where to restore to, --target-dir DIR, or --in-place.")
-    target = Path(target_dir).absolute()
-    if target == target.parent:
-        raise ConfigurationError(f"--target-dir {target_dir} has no name, and no room beside it: name a folder in it.")
+    target = _target(target_dir)
     moment = parse_moment(to) if to else Latest() if backup is None and start else BackupEnd()
     if not start and not isinstance(moment, BackupEnd):
         raise ConfigurationError("--no-start restores a backup's own files; to recover --to a moment it has to start.")
     repository = open_repository(settings, system)
     _say_what_is_passed_over(repository, backup)
-    route, listing = find_route(repository, moment, backup)
+    route, listing = find_route(repository, moment, backup, timeline=timeline)
     plan = run.plan(route, target, _mapping(tablespace or []), repository.chain(route.backup))
     plan = replace(plan, starts=start)
     if not json:
@@ -211,6 +213,7 @@ def restore(
             {
                 "backup_id": restored.backup.id,
                 "moment": str(route.moment),
+                "timeline": route.reach.timeline,
                 "directory": restored.directory,
                 "seconds": restored.seconds,
             }
@@ -224,6 +227,15 @@ def restore(
         use = "which it needs while it runs" if keep else "which you may remove"
         facts({"beside it": f"{beside}, with the log and the settings of its server, {use}."})
     facts({"restored": f"{restored.directory}, verified{' and started' if start else ', not started yet'}."})
+
+
+def _target(given: str | None) -> Path:
+    if given is None:
+        raise ConfigurationError("Say where to restore to, --target-dir DIR, or --in-place.")
+    target = Path(given).absolute()
+    if target == target.parent:
+        raise ConfigurationError(f"--target-dir {given} has no name, and no room beside it: name a folder in it.")
+    return target
 
 
 def _say_what_is_passed_over(repository: "Repository", backup: str | None) -> None:

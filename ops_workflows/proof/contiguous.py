@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.proof.rungs import Climb
 from ops_workflows.repository.backup import Backup
+from ops_workflows.repository.branches import living
 from ops_workflows.repository.canaries import Canary
 from ops_workflows.repository.reach import Histories, Reach, furthest, reach_of
 from ops_workflows.repository.rungs import Rung
@@ -27,27 +28,20 @@ def contiguous(
         promised: Canaries that must be in it by now.
         seen_until: How far it had come when it was read at last: the timeline, and the place.
     """
-    ranges = listing.ranges()
-    if not ranges:
+    newest = living(listing)
+    if newest is None:
         return _failed("The bucket holds no write-ahead log: start `ops wal stream`.")
-    newest = max(ranges, key=lambda part: (part.timeline, part.end))
     reach = reach_of(backup, newest.timeline, listing, histories)
     if reach is None or reach.end < newest.end:
-        if newest.timeline not in {backup.timeline, *histories}:
-            return _failed(
-                f"The log goes on to {newest.end} on timeline {newest.timeline}, and no history file says how that "
-                f"came from the backup's, {backup.timeline}."
-            )
-        return _failed(_broken_off(newest, reach or furthest(backup, listing, histories)))
-    lost = [each for each in promised if (each.timeline, each.lsn) > (newest.timeline, newest.end)]
-    if lost:
+        return _failed(_why_not(backup, newest, reach, listing, histories))
+    if lost := [each for each in promised if _is_behind((each.timeline, each.lsn), newest, listing)]:
         first = min(lost)
         return _failed(
             f"The log ends at {newest.end} on timeline {newest.timeline}, and {first.sender}, committed by "
             f"{first.after:%Y-%m-%d %H:%M:%S} UTC, lies behind that, at {first.lsn} on timeline {first.timeline}: what "
             "was committed since is not in the bucket. See `ops wal status`."
         )
-    if seen_until is not None and seen_until > (newest.timeline, newest.end):
+    if seen_until is not None and _is_behind(seen_until, newest, listing):
         return _failed(
             f"The log ends at {newest.end} on timeline {newest.timeline}, and it was read up to {seen_until[1]} on "
             f"timeline {seen_until[0]} before: its end has gone from the bucket."
@@ -57,6 +51,35 @@ def contiguous(
     finding = f"{pieces:,} objects lead from {backup.stop_lsn} to {reach.end} without a gap, on timeline {path}."
     figures = {"wal_objects": pieces, "wal_bytes": sum(leg.end - leg.start for leg in reach.legs)}
     return Climb(Rung.CONTIGUOUS, True, finding, figures)
+
+
+def _why_not(backup: Backup, newest: Range, reach: Reach | None, listing: WalListing, histories: Histories) -> str:
+    if newest.timeline > backup.timeline and newest.timeline not in histories:
+        return (
+            f"The log goes on to {newest.end} on timeline {newest.timeline}, and no history file says how that came "
+            f"from the backup's, {backup.timeline}."
+        )
+    last = reach or furthest(backup, listing, histories)
+    if last.gap is None and last.timeline != newest.timeline and _has_left(last, newest, histories):
+        return (
+            f"The backup leads to {last.end} on timeline {last.timeline}, which was left behind: the server is on "
+            f"timeline {newest.timeline}, and the log goes on there to {newest.end}."
+        )
+    return _broken_off(newest, last)
+
+
+def _has_left(last: Reach, newest: Range, histories: Histories) -> bool:
+    """Whether the living timeline does not come from the end of this one."""
+    left = [branch.at for branch in histories.get(newest.timeline, ()) if branch.parent == last.timeline]
+    return not left or left[0] <= last.backup.stop_lsn
+
+
+def _is_behind(place: tuple[int, Lsn], newest: Range, listing: WalListing) -> bool:
+    """Whether a place lies behind the end of the log, or on a later timeline of which there is nothing."""
+    timeline, lsn = place
+    if timeline == newest.timeline:
+        return lsn > newest.end
+    return timeline > newest.timeline and all(piece.timeline != timeline for piece in listing.pieces)
 
 
 def _broken_off(newest: Range, reach: Reach) -> str:

@@ -10,6 +10,7 @@ from ops_workflows.errors import OpsError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.repository.backup import Backup, utc_now
+from ops_workflows.repository.branches import living
 from ops_workflows.repository.canaries import Canary, canaries
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.log_ledger import Seen, known_good, note_read, seen
@@ -48,13 +49,14 @@ class Log:
             StorageError: The bucket did not answer.
         """
         if backup.wal_segment_bytes not in self._listings:
+            _ = self.canaries, self.seen_until  # first, so that whatever they tell of was there to be listed
             self._listings[backup.wal_segment_bytes] = read_listing(self._repository, backup.wal_segment_bytes)
         return self._listings[backup.wal_segment_bytes]
 
     @cached_property
     def seen_until(self) -> tuple[int, Lsn] | None:
         """How far it had come when it was read at last: the timeline, and the place; None where it never was."""
-        return max((each.end for each in self._seen), default=None)
+        return self._seen[-1].end if self._seen else None
 
     @cached_property
     def canaries(self) -> list[Canary]:
@@ -82,13 +84,19 @@ class Log:
         unread = [each for each in way if self._good.get(each[0].key) != each[0].etag]
         if not unread:
             return len(way)
-        at, end = utc_now(), max((part.timeline, part.end) for part in listing.ranges())
+        at = utc_now()
         self._progress.begin("read the log", sum(piece.end - piece.start for piece, _ in unread))
         for good in self._whole(unread):
             self._good |= {piece.key: piece.etag for piece in good}
-            note_read(self._repository, good, at, max(end, self.seen_until or end))
+            note_read(self._repository, good, at, self._end(listing))
             at = utc_now()
         return len(way)
+
+    def _end(self, listing: WalListing) -> tuple[int, Lsn]:
+        """How far the log has come: never less far along a timeline than it had come before."""
+        part, before = living(listing), self.seen_until
+        end = (part.timeline, part.end) if part else (0, Lsn(0))
+        return max(end, before) if before is not None and before[0] == end[0] else end
 
     def _whole(self, unread: list[tuple[Piece, Segment]]) -> Iterator[list[Piece]]:
         """Read them, and give those that are whole by the hundred, up to the first that is not."""

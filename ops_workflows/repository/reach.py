@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.repository.backup import Backup
+from ops_workflows.repository.branches import living
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.wal import (
     ALL_UNTIL,
@@ -137,8 +138,15 @@ def reach_of(backup: Backup, timeline: int, listing: WalListing, histories: Hist
 
 
 def furthest(backup: Backup, listing: WalListing, histories: Histories) -> Reach:
-    """The way of a backup that leads to the newest moment that it can reach: on the last timeline, the furthest."""
-    return max(reaches([backup], listing, histories), key=lambda reach: (reach.timeline, reach.end))
+    """The way of a backup to the newest moment that it can reach: on the living timeline, if it gets there."""
+    return newest(reaches([backup], listing, histories), listing)
+
+
+def newest(ways: Sequence[Reach], listing: WalListing) -> Reach:
+    """Of several ways the one that leads furthest: along the living timeline, else along the last."""
+    end = living(listing)
+    alive = end.timeline if end else None
+    return max(ways, key=lambda way: (way.timeline == alive, way.timeline, way.end))
 
 
 def _way(backup: Backup, timeline: int, histories: Histories) -> list[tuple[int, Lsn | None]] | None:
@@ -198,15 +206,15 @@ class Window:
     attempt: datetime | None
 
 
-def window(ways: Sequence[Reach]) -> Window | None:
+def window(ways: Sequence[Reach], listing: WalListing) -> Window | None:
     """The window that reaches the newest moment; None without a backup.
 
     Older backups from which there is a gap are no part of it: of them only moments before the gap can be reached.
     """
     if not ways:
         return None
-    newest = max(ways, key=lambda way: (way.timeline, way.end))
-    whole = [way for way in ways if (way.timeline, way.end) == (newest.timeline, newest.end)]
+    last = newest(ways, listing)
+    whole = [way for way in ways if (way.timeline, way.end) == (last.timeline, last.end)]
     oldest = min(whole, key=lambda way: way.backup.finished_at)
     since = oldest.backup.finished_at
     until = max(oldest.whole_until or since, since)

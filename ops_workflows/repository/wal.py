@@ -10,9 +10,11 @@ Everything here is a pure function of names, so that a bucket with years of WAL 
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Self
 
 from ops_workflows.errors import IntegrityError
@@ -105,7 +107,7 @@ class Branch:
     at: Lsn
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: what is asked again and again of a long log is worked out once
 class WalListing:
     """What of the log is in the bucket.
 
@@ -113,17 +115,19 @@ class WalListing:
         pieces: By timeline and place.
         histories: Timelines whose history files are there.
         branches: What those say, where they have been read: the ancestors of a timeline, oldest first.
+        begun: When each history file was stored, by the bucket's clock.
     """
 
     pieces: tuple[Piece, ...]
     histories: frozenset[int] = field(default_factory=frozenset)
     branches: Mapping[int, Sequence[Branch]] = field(default_factory=dict, hash=False)
+    begun: Mapping[int, datetime] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(cls, objects: Iterable[StoredObject], prefix: str, segment_bytes: int) -> Self:
         """Understand a listing of `prefix`; names that are none of ours are passed over."""
         pieces: list[Piece] = []
-        histories: set[int] = set()
+        histories: dict[int, datetime | None] = {}
         for found in objects:
             name = found.key[len(prefix) :]
             if whole := _SEGMENT.fullmatch(name):
@@ -134,14 +138,16 @@ class WalListing:
                 start, end = Lsn(first + int(tail["start"], 16)), Lsn(first + int(tail["end"], 16))
                 pieces.append(_piece(found, tail["timeline"], start, end, whole=False))
             elif history := _HISTORY.fullmatch(name):
-                histories.add(int(history["timeline"], 16))
+                histories[int(history["timeline"], 16)] = found.modified
         return cls(
-            tuple(sorted(pieces, key=lambda piece: (piece.timeline, piece.start, -piece.end))), frozenset(histories)
+            tuple(sorted(pieces, key=lambda piece: (piece.timeline, piece.start, -piece.end))),
+            frozenset(histories),
+            begun={timeline: at for timeline, at in histories.items() if at is not None},
         )
 
     def ranges(self) -> list[Range]:
         """The log without gaps, timeline by timeline, each range as long as it can be."""
-        return _joined(Range(piece.timeline, piece.start, piece.end) for piece in self.pieces)
+        return list(self._ranges)
 
     def gaps(self) -> list[Range]:
         """What is missing on the way to the end of each timeline, from the first of it that is there."""
@@ -178,14 +184,34 @@ class WalListing:
         Raises:
             IntegrityError: Some of it is missing; the text says from where.
         """
+        starts, furthest = self._index.get(timeline, ([], []))
         at = start
         while at < end:
-            fitting = [piece for piece in self.pieces if piece.timeline == timeline and piece.start <= at < piece.end]
-            if not fitting:
+            number = bisect_right(starts, at)
+            if not number or furthest[number - 1].end <= at:
                 raise IntegrityError(f"The WAL of timeline {timeline} from {at} is not in the bucket.")
-            best = max(fitting, key=lambda piece: piece.end)
-            yield best
-            at = best.end
+            yield furthest[number - 1]
+            at = furthest[number - 1].end
+
+    def within(self, part: Range) -> Iterator[Piece]:
+        """The pieces that end inside of a range, its own end counted."""
+        return (
+            piece for piece in self.pieces if piece.timeline == part.timeline and part.start < piece.end <= part.end
+        )
+
+    @cached_property
+    def _ranges(self) -> list[Range]:
+        return _joined(Range(piece.timeline, piece.start, piece.end) for piece in self.pieces)
+
+    @cached_property
+    def _index(self) -> dict[int, tuple[list[Lsn], list[Piece]]]:
+        """Of each timeline where its pieces begin, and of the pieces up to each the one that goes furthest."""
+        found: dict[int, tuple[list[Lsn], list[Piece]]] = {}
+        for piece in self.pieces:
+            starts, furthest = found.setdefault(piece.timeline, ([], []))
+            starts.append(piece.start)
+            furthest.append(max(furthest[-1], piece, key=lambda each: each.end) if furthest else piece)
+        return found
 
 
 def _piece(found: StoredObject, timeline: str, start: Lsn, end: Lsn, *, whole: bool) -> Piece:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 from ops_workflows.errors import RefusedError
 from ops_workflows.repository.backup import Backup
-from ops_workflows.repository.reach import Reach, window
+from ops_workflows.repository.branches import on_branch_at
+from ops_workflows.repository.reach import Reach, newest, window
 from ops_workflows.repository.wal import Range, WalListing
 from ops_workflows.restore.moment import AtLsn, AtName, AtTime, BackupEnd, Latest, Moment
+
+_NOTHING = WalListing(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def own_end(backup: Backup) -> Route:
 def choose(moment: Moment, reaches: Sequence[Reach], listing: WalListing) -> Route:
     """The shortest way to a moment: the newest backup before it whose WAL leads to it.
 
-    Of several timelines the newest is followed, as PostgreSQL does.
+    Of several timelines that one is followed on which the server was at a time, or is now; else the newest.
 
     Args:
         moment: Where to.
@@ -55,8 +58,8 @@ def choose(moment: Moment, reaches: Sequence[Reach], listing: WalListing) -> Rou
         raise RefusedError("There is no backup to recover from: take one, `ops backup`.")
     fitting = [reach for reach in reaches if _fits(moment, reach)]
     if not fitting:
-        raise RefusedError(f"{moment} cannot be reached. {describe_window(reaches, listing.gaps())}")
-    timeline = max(reach.timeline for reach in fitting)
+        raise RefusedError(f"{moment} cannot be reached. {describe_window(reaches, listing, listing.gaps())}")
+    timeline = _timeline(moment, fitting, listing)
     on_it = [reach for reach in fitting if reach.timeline == timeline]
     match moment:
         case Latest():
@@ -70,9 +73,9 @@ def choose(moment: Moment, reaches: Sequence[Reach], listing: WalListing) -> Rou
     return Route(moment, best)
 
 
-def describe_window(reaches: Sequence[Reach], gaps: Sequence[Range] = ()) -> str:
+def describe_window(reaches: Sequence[Reach], listing: WalListing = _NOTHING, gaps: Sequence[Range] = ()) -> str:
     """The moments that can be reached, and what is missing, for a person."""
-    found = window(reaches)
+    found = window(reaches, listing)
     if found is None:
         return "There is no backup to recover from."
     text = (
@@ -83,6 +86,17 @@ def describe_window(reaches: Sequence[Reach], gaps: Sequence[Range] = ()) -> str
         text += f" Later ones, up to {found.attempt:%Y-%m-%d %H:%M:%S}, may be in the WAL: an attempt tells."
     missing = ", ".join(f"{gap.start} to {gap.end} on timeline {gap.timeline}" for gap in gaps)
     return text + (f" WAL is missing: {missing}." if missing else "")
+
+
+def _timeline(moment: Moment, fitting: Sequence[Reach], listing: WalListing) -> int:
+    match moment:
+        case AtTime(time):
+            furthest = {reach.timeline: reach for reach in sorted(fitting, key=lambda reach: reach.end)}
+            holding = [(reach, reach.holds_all(time) or reach.may_hold(time)) for reach in furthest.values()]
+            return on_branch_at(time, holding, listing)
+        case Latest() | AtName():
+            return newest(fitting, listing).timeline
+    return max(reach.timeline for reach in fitting)
 
 
 def _fits(moment: Moment, reach: Reach) -> bool:

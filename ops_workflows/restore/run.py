@@ -284,7 +284,7 @@ def _not_at_the_end(route: Route, *, stay: bool) -> str | None:
         case AtTime(time) if not reach.holds_all(time):
             return (
                 f"{moment} cannot be reached: the WAL ends at {reach.end} without a commit after it, and is not known "
-                f"to hold all from before it. {describe_window([reach], [reach.gap] if reach.gap else [])} "
+                f"to hold all from before it. {describe_window([reach], gaps=[reach.gap] if reach.gap else [])} "
                 "--to latest brings back what there is."
             )
     if stay:

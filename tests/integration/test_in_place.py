@@ -8,20 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from ops_workflows.backup.wal_status import wal_status
 from ops_workflows.errors import ConfigurationError, IntegrityError, RefusedError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.restore.beside import Beside
 from ops_workflows.restore.in_place import restore_in_place
 from ops_workflows.restore.in_place_plan import plan_in_place
-from ops_workflows.restore.moment import AtLsn, AtName, Latest, Moment
+from ops_workflows.restore.moment import AtLsn, AtName, AtTime, Latest, Moment
 from ops_workflows.settings import Settings
 from tests.support.bucket import change, flipped, named, put_back
 from tests.support.command import as_environment, ended, ops, started
-from tests.support.continuous import caught_up, receiving
+from tests.support.continuous import caught_up, commit_times, receiving, rows_at
 from tests.support.killed_at import killed_at
 from tests.support.lived import Lived, lived_server
-from tests.support.servers import scratch_server
+from tests.support.servers import reachable_folder, scratch_server
 
 
 @pytest.fixture
@@ -231,3 +232,36 @@ def test_done_but_for_its_marks_and_overtaken(lived: Lived, tmp_path: Path) -> N
     assert lived.started() == lived.traffic.ids() > lived.all
     assert len(lived.aside()) == 2
     assert not Beside(lived.data_dir).held()
+
+
+def test_gone_back_too_far_and_then_back_again(lived: Lived, tmp_path: Path) -> None:
+    """What a recovery has taken back is to be had by its time; and a branch that was given up is not the latest."""
+    times = commit_times(lived.server)
+    late = sorted(times[row] for row in lived.all - lived.early)
+    before, after = late[len(late) // 2 : len(late) // 2 + 2]
+    taken_back = AtTime(before + (after - before) / 2)
+    there_then = {row for row, at in times.items() if at <= taken_back.time}
+    assert lived.early < there_then < lived.all
+
+    done = ops(lived.settings, tmp_path, "restore", "--in-place", "--to", str(lived.place), "--confirm", "postgres")
+    assert done.code == 0, done
+    lived.server.server.start()
+    with receiving(lived.settings, lived.server):
+        with lived.traffic.running():
+            lived.traffic.more(20)
+        caught_up(lived.server)
+    with reachable_folder() as folder:
+        assert rows_at(lived.settings, lived.repository, taken_back, folder / "then") == there_then
+        assert rows_at(lived.settings, lived.repository, Latest(), folder / "latest") == lived.rows()
+
+    lived.server.server.stop("fast")
+    assert lived.put_back() == lived.all
+    lived.server.server.start()
+    with receiving(lived.settings, lived.server):
+        with lived.traffic.running():
+            lived.traffic.more(20)
+        caught_up(lived.server)
+        status = wal_status(lived.settings)
+        assert status.cut_off is None
+    with reachable_folder() as folder:
+        assert rows_at(lived.settings, lived.repository, Latest(), folder / "latest") == lived.rows() > lived.all

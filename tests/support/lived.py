@@ -61,7 +61,7 @@ class Lived:
 @contextmanager
 def lived_server(settings: Settings) -> Iterator[Lived]:
     """A server that runs, and whose receiver has shipped all and left."""
-    with scratch_server() as server:
+    with scratch_server(track_commit_timestamp="on") as server:
         traffic = Traffic(server.dsn("postgres"))
         traffic.prepare()
         own = server.settings(settings, wal_flush_seconds=0.2, primary_data_dir=server.server.data_dir)

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import assume, given
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.repository.backup import Backup
-from ops_workflows.repository.reach import Histories, Reach, reach_of, reaches, whole_until, window
+from ops_workflows.repository.reach import Histories, Reach, furthest, reach_of, reaches, whole_until, window
 from ops_workflows.repository.wal import Branch, Range, WalListing, segment_key, tail_key
 from ops_workflows.restore.choose import choose
-from ops_workflows.restore.moment import AtLsn, AtName, AtTime, Latest
+from ops_workflows.restore.moment import AtLsn, AtName, AtTime, Latest, Moment
 from ops_workflows.storage.objects import StoredObject
 from tests.support.records import MOMENT, backup
 
@@ -242,7 +243,7 @@ def test_what_was_stored_late_promises_no_more() -> None:
     reach = reach_of(taken(3), 1, late, {})
     assert reach is not None
     assert reach.whole_until == minute(6)
-    made = window([reach])
+    made = window([reach], late)
     assert made is not None
     assert (made.until, made.attempt) == (minute(6), minute(600))
 
@@ -269,3 +270,69 @@ def test_an_old_timeline_vouches_for_what_came_before_it_was_left() -> None:
 
 def test_nothing_of_a_way_vouches_for_another_place() -> None:
     assert whole_until([Range(1, at(4), at(6))], listing({1: {1, 2, 8}})) is None
+
+
+def forked(*, old: float, new: float, began: float) -> tuple[WalListing, Histories]:
+    """Timeline 2 left 1 in the middle of segment 5, at minute `began`; each goes on to a place, at one per minute."""
+    histories = {2: [Branch(1, at(5.5))]}
+    found = listing({1: set(range(int(old))), 2: set(range(5, int(new)))}, [(1, old), (2, new)], [2])
+    later = timedelta(minutes=began - 5.5)
+    pieces = tuple(
+        replace(piece, all_until=piece.all_until + later, stored_at=piece.stored_at + later)
+        if piece.timeline == 2 and piece.all_until and piece.stored_at
+        else piece
+        for piece in found.pieces
+    )
+    return replace(found, pieces=pieces, branches=histories, begun={2: minute(began)}), histories
+
+
+def test_a_moment_that_a_recovery_has_taken_back_lies_on_the_timeline_of_then() -> None:
+    """At minute 20 the server went back to where it was at 5.5; what it was at minute 7 is on the old timeline."""
+    found, histories = forked(old=9.5, new=7.5, began=20)
+    ways = reaches([taken(3)], found, histories)
+
+    def timeline(moment: Moment) -> int:
+        return choose(moment, ways, found).reach.timeline
+
+    assert timeline(AtTime(minute(7))) == 1
+    assert timeline(AtTime(minute(21))) == 2
+    assert timeline(Latest()) == 2
+    made = window(ways, found)
+    assert made is not None
+    assert made.until == minute(22)
+
+
+def test_what_a_promotion_has_lost_is_found_by_its_time_and_not_followed() -> None:
+    found, histories = forked(old=6.5, new=9.5, began=6.7)
+    ways = reaches([taken(3)], found, histories)
+    assert choose(AtTime(minute(6.4)), ways, found).reach.timeline == 1
+    assert choose(AtTime(minute(8)), ways, found).reach.timeline == 2
+    assert choose(Latest(), ways, found).reach.timeline == 2
+
+
+def test_a_branch_that_the_server_has_given_up_again_is_not_followed() -> None:
+    """For some minutes it was on timeline 2, and was brought back as it had been."""
+    found, histories = forked(old=12.5, new=6.5, began=5.6)
+    ways = reaches([taken(3)], found, histories)
+    assert choose(Latest(), ways, found).reach.timeline == 1
+    assert choose(AtTime(minute(12)), ways, found).reach.timeline == 1
+    assert choose(AtTime(minute(6)), ways, found).reach.timeline == 2
+    assert furthest(taken(3), found, histories).timeline == 1
+    made = window(ways, found)
+    assert made is not None
+    assert made.end == at(12.5)
+
+
+def test_where_nobody_knows_the_times_the_newest_object_tells_which_branch_is_alive() -> None:
+    found, histories = forked(old=12.5, new=6.5, began=5.6)
+    silent = replace(found, pieces=tuple(replace(piece, all_until=None) for piece in found.pieces))
+    ways = reaches([taken(3)], silent, histories)
+    assert choose(Latest(), ways, silent).reach.timeline == 1
+
+
+def test_a_long_log_is_covered_at_once() -> None:
+    """A year of it has half a million segments, and every backup asks."""
+    found = listing({1: set(range(20_000))})
+    pieces = list(found.cover(1, at(3), at(20_000)))
+    assert len(pieces) == 19_997
+    assert all(one.end == other.start for one, other in pairwise(pieces))

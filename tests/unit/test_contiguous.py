@@ -1,5 +1,7 @@
 """`contiguous`, from names alone: what leads to now, and what exactly is missing if nothing does."""
 
+from dataclasses import replace
+
 import pytest
 
 from ops_workflows.proof.contiguous import contiguous
@@ -30,6 +32,18 @@ def test_across_a_promotion() -> None:
     done = climbed({1: {2, 3, 4}, 2: {4, 5}}, None, {2: [Branch(1, at(4.5))]})
     assert done.passed
     assert "timeline 1, 2" in done.finding
+
+
+def test_a_backup_on_a_branch_that_was_left_behind() -> None:
+    """It was taken while the server was on timeline 2, and that is back on 1."""
+    found = listing({1: set(range(9)), 2: {4, 5}}, [], [2])
+    histories = {2: [Branch(1, at(4.5))]}
+    found = replace(found, branches=histories)
+    done = contiguous(taken(5, timeline=2), found, histories)
+    assert "timeline 2, which was left behind: the server is on timeline 1" in done.finding
+    assert contiguous(taken(3), found, histories).passed
+    planted = Canary(minute(1), minute(1), 2, at(7), "00000000000000c1")
+    assert contiguous(taken(3), found, histories, [planted], (2, at(7))).passed
 
 
 def test_a_canary_that_the_log_does_not_reach() -> None:
