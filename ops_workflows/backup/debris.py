@@ -1,4 +1,4 @@
-"""What nobody needs and nobody lists: leftovers of killed backups and dumps, and old versions in a versioned bucket.
+"""What nobody needs and nobody lists: leftovers of whatever was killed, and old versions in a versioned bucket.
 
 Both go by age. In the repository that backups are taken into, the cluster's locks say besides that none is being taken;
 in its mirror, into which anybody may be copying at any time, the age is all there is.
@@ -28,17 +28,24 @@ def sweep_debris(repository: Repository, now: datetime, hours: float, *, dumps: 
         dumps: Whether those of dumps may go too: false while one is being made.
     """
     before, layout = now - timedelta(hours=hours), repository.layout
-    said = _sweep(repository, layout.backups, RECORD, "backup", before)
+    said = _abort_uploads(repository, before, dumps=dumps)
+    said += _sweep(repository, layout.backups, RECORD, "backup", before)
     said += _sweep(repository, layout.drills, DRILL, "drill", before)
     return said + (_sweep(repository, layout.dumps, DUMP_RECORD, "dump", before) if dumps else [])
 
 
-def _sweep(repository: Repository, prefix: str, record: str, what: str, before: datetime) -> list[str]:
-    store, said = repository.store, []
-    for pending in list(store.pending_uploads(prefix)):
-        if pending.begun < before:
+def _abort_uploads(repository: Repository, before: datetime, *, dumps: bool) -> list[str]:
+    """Of whatever it be: in a folder, each object that is stored is an upload first."""
+    store, layout, said = repository.store, repository.layout, []
+    for pending in list(store.pending_uploads(layout.root)):
+        if pending.begun < before and (dumps or not pending.key.startswith(layout.dumps)):
             store.abort_upload(pending.key, pending.upload_id)
             said.append(f"Aborted the orphaned upload of {pending.key}, begun {pending.begun:%Y-%m-%d %H:%M:%S} UTC.")
+    return said
+
+
+def _sweep(repository: Repository, prefix: str, record: str, what: str, before: datetime) -> list[str]:
+    store, said = repository.store, []
     for name, found in _by_folder(repository, prefix):
         whole = any(each.key.endswith(f"/{record}") for each in found)
         if not whole and all(each.modified is not None and each.modified < before for each in found):

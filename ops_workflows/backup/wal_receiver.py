@@ -7,7 +7,7 @@ slot moves only to where the bucket has acknowledged every byte, so a receiver c
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -158,12 +158,14 @@ class _Receiver:
 
     def run(self, until: Lsn | None) -> Received:
         """Receive until `until` is safe, or until told to stop."""
-        at, timeline = Resumption(
+        place = Resumption(
             self._settings, self._connection, self._segment_bytes, self._timeline, self._contents, self._progress
         ).find()
+        at, timeline = place.at, place.timeline
         while True:
             self._keep_history(timeline)
-            ended, flushed = self._follow(timeline, Lsn(at - at % self._segment_bytes), until)
+            tailed = [segment for of, segment in place.tailed if of == timeline]
+            ended, flushed = self._follow(timeline, Lsn(at - at % self._segment_bytes), until, tailed)
             if ended is None:
                 return Received(timeline, flushed)
             self._progress.say(
@@ -209,7 +211,9 @@ class _Receiver:
                 raise StorageError(f"{self._repository.store} had not answered yet when the receiver had to stop.")
         return answer.result()
 
-    def _follow(self, timeline: int, start: Lsn, until: Lsn | None) -> tuple[protocol.TimelineEnded | None, Lsn]:
+    def _follow(
+        self, timeline: int, start: Lsn, until: Lsn | None, tailed: Collection[Lsn]
+    ) -> tuple[protocol.TimelineEnded | None, Lsn]:
         stream = self._begin(start, timeline)
         self._streamed.set()
         shipper = WalShipper(
@@ -220,6 +224,7 @@ class _Receiver:
             level=self._settings.wal_zstd_level,
             progress=self._progress,
             wake=self._wake,
+            tailed=tailed,
         )
         self._connection.wake = self._awake
         try:

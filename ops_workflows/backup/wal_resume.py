@@ -38,6 +38,21 @@ def another_history(timeline: int) -> IntegrityError:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a receiver goes on.
+
+    Attributes:
+        at: In the log.
+        timeline: Its timeline.
+        tailed: Segments of which the bucket has tails, by timeline and beginning.
+    """
+
+    at: Lsn
+    timeline: int
+    tailed: frozenset[tuple[int, Lsn]]
+
+
+@dataclass(frozen=True, slots=True)
 class Resumption:
     """What is needed to find the place.
 
@@ -57,8 +72,8 @@ class Resumption:
     contents: Callable[[], tuple[WalListing, Histories]]
     progress: Progress
 
-    def find(self) -> tuple[Lsn, int]:
-        """The place and its timeline.
+    def find(self) -> Place:
+        """The place.
 
         Raises:
             RefusedError: There is a slot of that name which is logical.
@@ -73,6 +88,9 @@ class Resumption:
         branches = self._branches()
         self._require_our_past(branches, histories)
         left = left_off(listing, self.timeline, branches)
+        size = self.segment_bytes
+        tails = (piece for piece in listing.pieces if not piece.whole)
+        tailed = frozenset((tail.timeline, Lsn(tail.start - tail.start % size)) for tail in tails)
         dsn, timeout = self.settings.require("backup_dsn"), self.settings.connect_timeout_seconds
         with connect(dsn, timeout=timeout) as asking:
             if slot is not None and self._is_lost(asking):
@@ -83,12 +101,12 @@ class Resumption:
                 held = (slot.restart, slot.timeline or self.timeline)
                 # What the bucket has beyond the slot, its receiver has not heard to be safe: that is sent again.
                 if left is None or left[1] >= slot.restart:
-                    return held
+                    return Place(*held, tailed)
                 self.progress.say(f"Slot {name} stands at {slot.restart}, but the bucket's log ends at {left[1]}.")
             else:
                 protocol.create_slot(self.connection, name)
                 held = self._last_checkpoint(asking, branches)
-            return self._continued(asking, left, held)
+            return Place(*self._continued(asking, left, held), tailed)
 
     def _branches(self) -> list[Branch]:
         """The ancestors of the server's timeline."""

@@ -8,7 +8,7 @@ import hashlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,6 +86,7 @@ class WalShipper:
         level: Of zstd.
         progress: Hears of outages of the bucket and of their end.
         wake: A file descriptor that gets a byte whenever something has been acknowledged.
+        tailed: Where segments begin of which a predecessor has left tails in the bucket.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class WalShipper:
         level: int,
         progress: Progress,
         wake: int,
+        tailed: Iterable[Lsn] = (),
     ) -> None:
         self._repository = repository
         self._timeline = timeline
@@ -114,7 +116,8 @@ class WalShipper:
         self._segment_start = start
         self._all_until: datetime | None = None  # the newest such time, for a place in what has come in
         self._shipped = start  # everything up to here is under way or safe
-        self._has_tails = True  # the unfinished segment, in the bucket; of the first a predecessor may have left some
+        # Where segments begin that may have tails. The first may in any case: a killed predecessor's can still come.
+        self._tailed = {start, *tailed}
         self.flushed = start
         self.received = start
 
@@ -163,7 +166,7 @@ class WalShipper:
         name = tail_key(self._timeline, self._shipped, self.received, self._segment_bytes)
         body = bytes(memoryview(self._segment)[self._shipped - self._segment_start :])
         key = self._repository.layout.wal + name
-        self._has_tails = True
+        self._tailed.add(self._segment_start)
         self._submit(partial(self._put, key, body, self._known()), self.received, whole=False)
 
     def acknowledge(self) -> bool:
@@ -191,9 +194,9 @@ class WalShipper:
 
     def _ship_segment(self) -> None:
         key = self._repository.layout.wal + segment_key(self._timeline, self._segment_start, self._segment_bytes)
-        tails = [sent.done for sent in self._sent if not sent.whole] if self._has_tails else None
+        tails = [sent.done for sent in self._sent if not sent.whole] if self._segment_start in self._tailed else None
         self._submit(partial(self._put_segment, key, self._segment, self._known(), tails), self.received, whole=True)
-        self._has_tails = False
+        self._tailed.discard(self._segment_start)
         self._segment = bytearray()
         self._segment_start = self.received
 

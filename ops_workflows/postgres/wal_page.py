@@ -12,9 +12,18 @@ _HEADER = struct.Struct("=HHIQ")  # magic, info, timeline, address
 _SYSTEM = struct.Struct("=Q")  # in a segment's first page, behind the header, its remaining length, and padding
 _SYSTEM_AT = 24
 _LONG = 0x0002
+_SMALLEST_SEGMENT = 1024 * 1024
 
 
-def misfit(content: bytes, start: int, timeline: int, system: str, *, inherited_until: int) -> str | None:
+def misfit(
+    content: bytes,
+    start: int,
+    timeline: int,
+    system: str,
+    *,
+    inherited_until: int,
+    segment_bytes: int = _SMALLEST_SEGMENT,
+) -> str | None:
     """What is wrong with the first page that does not belong where it is said to; None if all do.
 
     Args:
@@ -23,12 +32,13 @@ def misfit(content: bytes, start: int, timeline: int, system: str, *, inherited_
         timeline: The timeline that it is said to be of.
         system: The cluster's system identifier.
         inherited_until: Pages that begin up to here may be of an earlier timeline, from which this one was copied.
+        segment_bytes: The cluster's wal_segment_size. By default the smallest: all begin at multiples of that.
     """
     for offset in range(-start % _BYTES, len(content) - _HEADER.size, _BYTES):
         place = start + offset
         magic, info, of_timeline, address = _HEADER.unpack_from(content, offset)
-        if magic == 0 and offset and not any(content[offset:]):
-            return None  # zeros up to the segment's end: the server switched to the next one
+        if magic == 0 and (offset or place % segment_bytes) and not any(content[offset:]):
+            return None  # zeros up to the segment's end: the server switched to the next one; never its first page
         if address != place:
             return "it holds the log of another place"
         if of_timeline != timeline and not (of_timeline < timeline and place <= inherited_until):

@@ -72,21 +72,28 @@ def read_piece(repository: Repository, piece: Piece, segment: Segment) -> bytes:
         StorageError: It is gone, or the bucket did not answer.
     """
     try:
-        return _read(repository, piece, segment.inherited_until)
+        return _read(repository, piece, segment)
     except StorageError:
         whole = finished(piece, segment.size) if not piece.whole else ()
         there = next((each for each in whole if repository.store.head(each.key) is not None), None)
         if there is None:
             raise
-    content = _read(repository, there, segment.inherited_until)
+    content = _read(repository, there, segment)
     return content[piece.start - there.start : piece.end - there.start]
 
 
-def _read(repository: Repository, piece: Piece, inherited_until: Lsn) -> bytes:
+def _read(repository: Repository, piece: Piece, segment: Segment) -> bytes:
     content = repository.log(piece.key)
     wrong: str | None = f"it holds {len(content)} bytes of the log and not {piece.end - piece.start}"
     if len(content) == piece.end - piece.start:
-        wrong = misfit(content, piece.start, piece.timeline, repository.layout.system, inherited_until=inherited_until)
+        wrong = misfit(
+            content,
+            piece.start,
+            piece.timeline,
+            repository.layout.system,
+            inherited_until=segment.inherited_until,
+            segment_bytes=segment.size,
+        )
     there = repository.store.head(piece.key)
     said = there.metadata.get(DIGEST) if there else None
     if wrong is None and said is not None and said != hashlib.sha256(content).hexdigest():

@@ -10,6 +10,7 @@ from typing import Self
 
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.file_lock import HeldError, file_lock
+from ops_workflows.postgres.server import DataDirectory
 
 MARK = ".ops_restore_in_progress"
 _LOST_AND_FOUND = "lost+found"  # of a file system's root, which a folder may be
@@ -41,13 +42,20 @@ class Folder:
         """See what a folder is like.
 
         Raises:
-            RefusedError: We are not let see it, or its path is none that there can be.
+            RefusedError: We are not let see it, its path is none that there can be, or a server runs over it.
         """
         path = path.absolute()
         try:
-            return cls._seen(path)
+            seen = cls._seen(path)
         except OSError as error:
             raise _unusable(path, error) from error
+        if not seen.empty and (running := DataDirectory(path).running_processes()):
+            pid = (DataDirectory(path).postmaster() or running[0]).pid
+            raise RefusedError(
+                f"{path} is not empty, and a PostgreSQL server runs over it: if a killed restore left both, stop the "
+                f"server (kill -INT {pid}) and remove the folder; else choose an empty or new one."
+            )
+        return seen
 
     @classmethod
     def _seen(cls, path: Path) -> Self:

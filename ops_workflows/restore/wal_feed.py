@@ -2,14 +2,16 @@
 
 The server asks for segments through its `restore_command`, a few lines of shell: one that we know of, it waits for and
 takes; any other does not exist, which it hears at once. We stay a few segments ahead, so the disk holds only those,
-however much WAL there is to replay; and fetching begins while the base backup is still being extracted.
+however much WAL there is to replay; and fetching begins while the base backup is still being extracted. A server that
+waits for us ends by itself once we have been killed.
 """
 
 import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from ops_workflows.errors import OpsError
@@ -23,18 +25,26 @@ from ops_workflows.repository.way import Segment, read_piece, segments
 
 _AHEAD = 16  # segments on the disk that the server has not taken yet
 _FATAL = 200  # an exit code above 125 makes recovery stop, and not take the end of WAL for the end of the way
+_BEAT_SECONDS = 5.0
+_SILENT_SECONDS = 60.0  # without a beat, after which the server gives us up
+_POLL_SECONDS = 0.02
 
 # $1 is the name that the server wants, $2 where to. History files are asked for again and again. A segment that is
-# asked for a second time is in pg_wal by then, where the server looks when we have none.
+# asked for a second time is in pg_wal by then, where the server looks when we have none. We may have been killed: that
+# is told by our beats, which are counted in looks, for a clock may be set and the age of a file is not portable.
 _COMMAND = """#!/bin/sh
 here=$PWD
 cd {folder} || exit {fatal}
 grep -qxF -- "$1" known || exit 1
 [ -e "taken/$1" ] && exit 1
+heard='' left={looks}
 until [ -e "ready/$1" ]; do
     [ -e failed ] && exit {fatal}
     [ -e alive ] || exit {fatal}
-    sleep 0.02
+    read -r beat <alive || beat=''
+    if [ "$beat" = "$heard" ]; then left=$((left - 1)); else heard=$beat left={looks}; fi
+    [ "$left" -gt 0 ] || exit {fatal}
+    sleep {pause}
 done
 case "$1" in *.history) exec cp -- "ready/$1" "$here/$2" ;; esac
 : >"taken/$1"
@@ -77,14 +87,18 @@ class WalFeed:
     def running(self) -> Iterator[None]:
         """Fetch ahead for the length of a `with`."""
         self._prepare()
-        thread = threading.Thread(target=self._feed, name="wal-feed", daemon=True)
-        thread.start()
+        threads = [
+            threading.Thread(target=work, name="wal-feed", daemon=True) for work in (self._show_life, self._feed)
+        ]
+        for thread in threads:
+            thread.start()
         try:
             yield
         finally:
             self._stop.set()
             (self.folder / "alive").unlink(missing_ok=True)
-            thread.join()
+            for thread in threads:
+                thread.join()
             # History files stay: a server that pauses asks for them when it is promoted, which may be days later.
             for segment in self.segments:
                 (self.folder / "ready" / segment.name).unlink(missing_ok=True)
@@ -101,12 +115,22 @@ class WalFeed:
         histories = sorted(self._listing.histories)
         known = [segment.name for segment in self.segments] + [history_key(timeline) for timeline in histories]
         (self.folder / "known").write_text("".join(f"{name}\n" for name in known))
-        (self.folder / "alive").touch()
-        (self.folder / "restore").write_text(_COMMAND.format(folder=f"'{self.folder}'", fatal=_FATAL))
+        (self.folder / "alive").write_text(_beat(0))
+        looks = int(_SILENT_SECONDS / _POLL_SECONDS)
+        command = _COMMAND.format(folder=f"'{self.folder}'", fatal=_FATAL, looks=looks, pause=_POLL_SECONDS)
+        (self.folder / "restore").write_text(command)
         for timeline in histories:
             content = self._repository.store.get(self._repository.layout.wal + history_key(timeline))
             (self.folder / "ready" / history_key(timeline)).write_bytes(content)
         hand_over(self.folder, self._owner)
+
+    def _show_life(self) -> None:
+        """Beat until we are told to stop. In place and of one length, which a full disk takes, too."""
+        for number in count(1):
+            if self._stop.wait(_BEAT_SECONDS):
+                return
+            with suppress(FileNotFoundError), (self.folder / "alive").open("r+") as alive:
+                alive.write(_beat(number))
 
     def _feed(self) -> None:
         try:
@@ -141,3 +165,7 @@ class WalFeed:
         part.write_bytes(content)
         hand_over(part, self._owner)
         part.rename(self.folder / "ready" / name)
+
+
+def _beat(number: int) -> str:
+    return f"{number:010}\n"

@@ -18,6 +18,7 @@ from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.postgres.server import DataDirectory
 from ops_workflows.repository.catalogue import open_repository
+from ops_workflows.repository.wal import Piece, superseded
 from ops_workflows.restore.moment import AtTime, Latest
 from ops_workflows.settings import Settings
 from tests.support.command import as_environment, ended, ops_here, started
@@ -30,12 +31,13 @@ from tests.support.continuous import (
     receiving,
     repository_of,
     rows_at,
+    server_end,
     slot_at,
     wal_listing,
     write_wal,
 )
 from tests.support.killing import Ending
-from tests.support.proxy import Proxy, Requests, nth, proxy_to
+from tests.support.proxy import REQUEST, Proxy, Requests, nth, proxy_to
 from tests.support.servers import ScratchServer, reachable_folder, scratch_server
 
 
@@ -101,6 +103,35 @@ def test_the_bucket_away_for_a_while(server: ScratchServer, own: Settings, to_bu
         assert rows_at(own, repository_of(own, server), Latest(), folder / "data") <= traffic.ids() | {
             max(traffic.ids()) + 1
         }
+
+
+def test_a_tail_whose_segment_comes_whole_by_the_next_receiver(
+    server: ScratchServer, own: Settings, to_bucket: Proxy
+) -> None:
+    """Segments could not be stored and tails could, so of a segment behind the one that waits there is one, too."""
+
+    def refuse_segments(chunk: bytes) -> None:
+        if (request := REQUEST.match(chunk)) and request[1] == b"PUT" and b".tail/" not in request[2]:
+            raise ConnectionAbortedError
+
+    def pieces() -> tuple[Piece, ...]:
+        return wal_listing(repository_of(own, server)).pieces
+
+    traffic = Traffic(server.dsn("postgres"))
+    with receiving(through(own, to_bucket), server):
+        caught_up(server)
+        to_bucket.before = refuse_segments
+        write_wal(server, SEGMENT // 4)
+        begun = server_end(server)
+        with traffic.running():
+            traffic.more(20)
+        assert wait_until(lambda: pieces()[-1].start >= begun, 20), pieces()
+    write_wal(server, SEGMENT // 4)
+    with receiving(own, server):
+        caught_up(server)
+    assert any(piece.whole and piece.start <= begun < piece.end for piece in pieces())
+    assert not superseded(piece.key for piece in pieces())
+    assert is_whole(own, server)
 
 
 def test_killed_while_it_works_off_a_backlog(

@@ -170,6 +170,27 @@ def test_the_objects_of_a_damaged_backup_or_dump_are_no_debris(repository: Repos
     assert [found.key for found in repository.store.objects("")] == before
 
 
+@pytest.mark.parametrize("dumps", [True, False])
+def test_of_whatever_was_killed_the_upload_is_debris(repository: Repository, *, dumps: bool) -> None:
+    """In a folder each object is one first, of the log and of the records too; a dump may be under way."""
+    layout = repository.layout
+    before = [found.key for found in repository.store.objects("")]
+    left = [f"{layout.root}{what}/x" for what in ("canaries", "drills", "proofs", "restores", "wal", "wal/00000001")]
+    dump = Dumps(repository).key("20260101T000000Z-dead", "globals.sql")
+    for key in (*left, dump, "ops/another/wal/x"):
+        repository.store.begin_upload(key)
+    now = datetime.now(UTC)
+    assert sweep_debris(repository, now, 1) == []
+    said = sweep_debris(repository, now + timedelta(days=1), 1, dumps=dumps)
+    gone = [*left, dump] if dumps else left
+    assert {sentence.partition(",")[0] for sentence in said} == {
+        f"Aborted the orphaned upload of {key}" for key in gone
+    }
+    spared = [] if dumps else [dump]
+    assert [found.key for found in repository.store.pending_uploads("")] == [*spared, "ops/another/wal/x"]
+    assert [found.key for found in repository.store.objects("")] == before
+
+
 def test_dumps_likewise(repository: Repository) -> None:
     dumps = Dumps(repository)
     key = dumps.key(ALONE, "dump.json")
