@@ -84,13 +84,14 @@ def backups(*, source: From = None, system: System = None, json: Json = False) -
     from ops_workflows.proof.standing import standing
     from ops_workflows.repository.backup import utc_now
     from ops_workflows.repository.catalogue import open_repository, unusable
-    from ops_workflows.repository.proofs import newest
+    from ops_workflows.repository.proofs import read_ledger
 
     settings = settings_at(source, system)
     repository = open_repository(settings)
     known = repository.catalogue()
     found, lost = known.readable, unusable(known)
-    shown, now = newest(repository, (backup.id for backup in found)), utc_now()
+    ledger, now = read_ledger(repository, (backup.id for backup in found)), utc_now()
+    shown = ledger.newest
     stands = {backup.id: standing(shown[backup.id], now, settings.proof_days) for backup in found}
     if json:
         as_json(
@@ -121,7 +122,7 @@ def backups(*, source: From = None, system: System = None, json: Json = False) -
         + [(each, "", "", "", "", "", "damaged", "") for each in known.damaged],
         right=("took", "database", "stored"),
     )
-    say(lost.values())
+    say([*lost.values(), *ledger.passed_over])
     raise typer.Exit(1 if known.damaged else 0)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ops_workflows.proof.protection import Protection
     from ops_workflows.proof.rungs import Climb
     from ops_workflows.repository.backup import Backup
+    from ops_workflows.repository.records import Catalogue
 
 _ALL = "all"
 
@@ -103,7 +104,7 @@ def verify(
     if not found:
         repository.find("latest")  # which says that there is none, or what is wrong with all of them
     outcomes: dict[str, list[Climb]] = {}
-    untried: dict[str, str] = dict(known.damaged) if backup == _ALL else {}
+    untried = _passed_over(known, backup, found)
     with progress(quiet=json) as bars:
         ladder = Ladder(settings, repository, bars, again=again)
         for backup_id, why in untried.items():
@@ -126,6 +127,16 @@ def verify(
     else:
         (out if len(shown) == len(outcomes) else err).print(f"{len(shown)} of {len(outcomes)} shown up to {rung}.")
     raise typer.Exit(0 if len(shown) == len(outcomes) else 1)
+
+
+def _passed_over(known: "Catalogue[Backup]", asked: str, found: "list[Backup]") -> dict[str, str]:
+    """Why backups that were asked for cannot be tried, a sentence by id: `latest` asks for all behind the one found."""
+    from ops_workflows.repository.catalogue import unusable
+
+    if asked == _ALL:
+        return dict(known.damaged)
+    # Ids sort by time.
+    return {key: why for key, why in sorted(unusable(known).items()) if asked == "latest" and key > found[0].id}
 
 
 def _climbs(ladder: "Ladder", backup: "Backup", rung: Rung) -> "Iterator[Climb]":

@@ -29,6 +29,27 @@ _USED = (
     "an object that nobody knows",
 )
 
+_OF_A_DATABASE = (
+    "a trigger on login",
+    "a role's own settings: libraries that are not here, no time, no writing",
+    "a database whose DROP was interrupted",
+)
+# They would change what is looked at, or keep it from being looked at, where a session of a superuser heeds them.
+_LOGINS = """
+    CREATE TABLE logins (at timestamptz);
+    CREATE FUNCTION note_login() RETURNS event_trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF current_user = 'postgres' THEN INSERT INTO logins VALUES (now()); END IF;
+    END
+    $$;
+    CREATE EVENT TRIGGER note_login ON login EXECUTE FUNCTION note_login()"""
+_SETTINGS = """
+    ALTER DATABASE peculiar SET event_triggers = on;
+    ALTER ROLE postgres IN DATABASE peculiar SET session_preload_libraries = 'of_the_source_only';
+    ALTER ROLE postgres IN DATABASE peculiar SET statement_timeout = '1ms';
+    ALTER ROLE postgres IN DATABASE peculiar SET default_transaction_read_only = on"""
+_INTERRUPTED = "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half_gone'"
+
 
 def variations() -> list[Healthy]:
     """All of them."""
@@ -41,6 +62,7 @@ def variations() -> list[Healthy]:
         Healthy(odd.AT_WORK, "database", _odd_at_work),
         Healthy(("a tablespace",), "database", _tablespace(Kind.FULL)),
         Healthy(("a tablespace, in an incremental backup",), "database", _tablespace(Kind.INCREMENTAL)),
+        Healthy(_OF_A_DATABASE, "database", _own_ways),
         Healthy(("a table with pages that nobody wrote",), "database", broken_faults.unwritten_pages),
         Healthy(("a dump of all that",), "dump", _odd_dump),
         Healthy(("a dump",), "dump", _dump, fast=True),
@@ -133,6 +155,20 @@ def _tablespace(kind: Kind) -> MakeHealthy:
             yield BackupLook(source.settings, backup.system, backup.id, stage.progress)
 
     return make
+
+
+@contextmanager
+def _own_ways(stage: Stage, _chance: Random) -> Iterator[Look]:
+    """Databases that alter whoever connects to them, or let nobody in at all."""
+    source = stage.other
+    with source.connected() as connection, ExitStack() as stack:
+        for name in ("peculiar", "half_gone"):
+            connection.execute(f"CREATE DATABASE {name}".encode())
+            stack.callback(connection.execute, f"DROP DATABASE {name}".encode())
+        source.run(_LOGINS, "peculiar")
+        source.run(f"{_SETTINGS}; {_INTERRUPTED}")
+        backup = source.back_up_and_plant()
+        yield BackupLook(source.settings, backup.system, backup.id, stage.progress)
 
 
 @contextmanager

@@ -92,9 +92,11 @@ def odd(settings: Settings, progress: Progress) -> Iterator[Odd]:
     """Make it, for the length of a `with`."""
     with source(settings, progress) as made, ExitStack() as sessions:
         _fill(made)
+        _prepare(made, "locking", "ALTER TABLE promised ADD COLUMN more int")  # which locks out all others
         temporary = sessions.enter_context(connect(made.server.dsn()))
         temporary.execute("CREATE TEMPORARY TABLE fleeting AS SELECT generate_series(1, 100) AS n")
         at_rest = made.back_up_and_plant()
+        made.run("ROLLBACK PREPARED 'locking'")  # a dump would wait for it, as anybody does
         made.run("ALTER ROLE ops_backup BYPASSRLS")  # without which it refuses to dump what it is not let see
         dump = take_dump(made.settings)
         with _working(made):
@@ -116,11 +118,14 @@ def _fill(made: Source) -> None:
         made.run("CREATE TABLE words (w text PRIMARY KEY); INSERT INTO words VALUES ('a'), ('B'), ('')", database)
     for start in range(0, _CROWD, _AT_ONCE):
         made.run(_A_HUNDRED.format(start), "crowded")
+    made.run("CREATE TABLE promised (id int); CREATE TABLE kept (id int)")
+    _prepare(made, "keeping", "INSERT INTO kept VALUES (1)")
+
+
+def _prepare(made: Source, name: str, statement: str) -> None:
     with made.connected() as connection:
-        connection.execute("CREATE TABLE promised (id int)")
-        connection.execute("BEGIN")
-        connection.execute("INSERT INTO promised VALUES (1)")
-        connection.execute("PREPARE TRANSACTION 'promised'")
+        for step in ("BEGIN", statement, f"PREPARE TRANSACTION '{name}'"):
+            connection.execute(step.encode())
 
 
 @contextmanager

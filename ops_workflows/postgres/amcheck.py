@@ -26,5 +26,6 @@ def amcheck(server: Server, superuser: str, timeout: float) -> None:
     options = ["--all", "--install-missing", "--heapallindexed", "--parent-check", f"--jobs={_JOBS}", "--no-password"]
     if server.programs.major >= _CHECKS_UNIQUE_SINCE:
         options.append("--checkunique")
-    where = [f"--host={server.host}", f"--port={server.port}", f"--username={superuser}", "--maintenance-db=postgres"]
-    run(server.programs.path("pg_amcheck"), *options, *where, timeout=timeout, account=server.account)
+    # All of it but the database's name holds for the other databases, too.
+    where = f"--maintenance-db={server.dsn('postgres', superuser)}"
+    run(server.programs.path("pg_amcheck"), *options, where, timeout=timeout, account=server.account)

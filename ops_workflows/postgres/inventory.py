@@ -66,8 +66,13 @@ class Definition:
 
 
 def databases(connection: Connection) -> list[str]:
-    """Names of the databases that can be connected to, templates left out."""
-    query = "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname"
+    """Names of the databases that can be connected to, templates left out.
+
+    Neither is one whose DROP DATABASE was interrupted, which PostgreSQL marks by a limit of -2 connections.
+    """
+    query = """
+        SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate AND datconnlimit <> -2
+        ORDER BY datname"""
     return [name for (name,) in connection.execute(query)]
 
 

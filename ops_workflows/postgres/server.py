@@ -85,7 +85,14 @@ class Server(DataDirectory):
     """A server over a data directory; constructing one starts nothing and touches nothing."""
 
     def __init__(
-        self, programs: Programs, data_dir: Path, *, log_file: Path, options: Mapping[str, str], account: Account | None
+        self,
+        programs: Programs,
+        data_dir: Path,
+        *,
+        log_file: Path,
+        options: Mapping[str, str],
+        account: Account | None,
+        session: Mapping[str, str] | None = None,
     ) -> None:
         """Describe a server.
 
@@ -96,6 +103,8 @@ class Server(DataDirectory):
             options: Configuration that overrides its files, such as `port` and `listen_addresses`. With an empty
                 `listen_addresses` and a `unix_socket_directories` it listens on a private socket only.
             account: Whom it runs as, from `server_account`.
+            session: Settings with which each session of `dsn` begins, without spaces; they win over what ALTER DATABASE
+                and ALTER ROLE say.
 
         Raises:
             ConfigurationError: The path of its socket would be longer than the kernel can take.
@@ -105,6 +114,7 @@ class Server(DataDirectory):
         self.log_file = log_file
         self.options = dict(options)
         self.account = account
+        self.session = dict(session or {})
         self.port = int(options.get("port", "5432"))
         sockets = options.get("unix_socket_directories", "")
         if len(f"{sockets}/.s.PGSQL.{self.port}".encode()) > LONGEST_SOCKET_PATH:
@@ -116,7 +126,9 @@ class Server(DataDirectory):
 
     def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
         """A libpq connection string to this server; it carries no password."""
-        return make_conninfo(host=self.host, port=self.port, dbname=database, user=user, connect_timeout=5)
+        begins = {"options": " ".join(f"-c {name}={value}" for name, value in self.session.items())}
+        more = begins if self.session else {}
+        return make_conninfo(host=self.host, port=self.port, dbname=database, user=user, connect_timeout=5, **more)
 
     def is_ready(self) -> bool:
         """Whether this very server accepts connections; a standby does once it is consistent."""

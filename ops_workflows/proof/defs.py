@@ -134,9 +134,16 @@ class VerifyConfig(dg.Config):
     pool="restore_drill",
     can_subset=True,  # then nothing need be said of what could not be looked at: neither the asset nor any check
     check_specs=[
-        dg.AssetCheckSpec("all_proved", asset="backup_proof", description="No backup has failed a rung it was put to."),
         dg.AssetCheckSpec(
-            "rto_forecast", asset="backup_proof", description="Recovering now would keep the recovery time objective."
+            "all_proved",
+            asset="backup_proof",
+            blocking=True,  # so that the job fails, and its exit code says so
+            description="No backup has failed a rung it was put to.",
+        ),
+        dg.AssetCheckSpec(
+            "rto_forecast",
+            asset="backup_proof",
+            description="Recovering keeps the recovery time objective, now and for 30 days at the present growth.",
         ),
     ],
 )

@@ -15,16 +15,17 @@ from ops_workflows.backup.wal_receiver import catch_up
 from ops_workflows.errors import DatabaseError, IntegrityError, OpsError
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.proof import drill_checks
+from ops_workflows.proof.contents import roll_back_prepared
 from ops_workflows.proof.deadline import Deadline
-from ops_workflows.proof.drill_choice import Choice, Holding, Wanted, choose_drill, to_latest
-from ops_workflows.proof.drill_report import page
+from ops_workflows.proof.drill_choice import Choice, Holding, Wanted, choose_drill, instead_of_random
+from ops_workflows.proof.report import report
 from ops_workflows.proof.seen import digest
 from ops_workflows.proof.smoke import SmokeQuery, read_smoke
 from ops_workflows.proof.witness import newest_heartbeat, witnesses
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.canaries import Canary, along, canaries
 from ops_workflows.repository.catalogue import Repository, open_repository
-from ops_workflows.repository.drills import DrillCheck, DrillRecord, drill_ids, store_drill
+from ops_workflows.repository.drills import DrillCheck, DrillRecord, drill_ids, past_drills, store_drill
 from ops_workflows.repository.layout import new_backup_id
 from ops_workflows.repository.proofs import Proof, record
 from ops_workflows.repository.reach import read_listing
@@ -70,11 +71,15 @@ class _Run:
 
     @property
     def rpo_seconds(self) -> float | None:
-        """Age at “go” of the newest row that the bucket could give back: of a canary, or a heartbeat that came back."""
+        """Age at “go” of the newest row that the bucket could give back: of a canary, or a heartbeat that came back.
+
+        A row of a later time tells no age: the clock that it is from was ahead.
+        """
         passed = along(self.canaries, self.choice.furthest)
         times = [canary.before for canary in passed if canary not in self.planted]
-        newest = max([*times, *([self.newest] if self.newest else [])], default=None)
-        return None if newest is None else max(0.0, (self.began - newest) / timedelta(seconds=1))
+        times += [self.newest] if self.newest else []
+        newest = max((each for each in times if each <= self.began), default=None)
+        return None if newest is None else (self.began - newest) / timedelta(seconds=1)
 
 
 def drill(
@@ -100,8 +105,11 @@ def drill(
     under_way = _begin(settings, repository, wanted or Wanted(), bounded, chance or SystemRandom())
     _recover(settings, repository, under_way, smoke, bounded)
     done = _result(settings, repository, under_way)
-    store_drill(repository, done, page(repository, done))
-    for proof in _proofs(repository, done, under_way.backup):
+    past = past_drills(repository)
+    for why in past.passed_over.values():
+        bounded.say(why)
+    store_drill(repository, done, report(done, past.readable))
+    for proof in _proofs(repository, done, under_way):
         record(repository, proof)
     return done
 
@@ -117,7 +125,7 @@ def _begin(settings: Settings, repository: Repository, wanted: Wanted, progress:
         except OpsError as error:
             progress.say(f"No canaries surround any moment, and none could be planted: {error}")
         held = _held(repository)
-        choice = choose_drill(wanted, held, chance) or to_latest(held, "the newest moment, for want of canaries")
+        choice = choose_drill(wanted, held, chance) or instead_of_random(held)
     return _Run(choice, tuple(held.canaries), planted, utc_now())
 
 
@@ -140,16 +148,17 @@ def _recover(
             plan = run.plan(route, folder / "data", chain=this.chain)
             this.seconds["plan"] = time.monotonic() - go
             with run.recovered(settings, repository, plan, listing, progress) as (restored, server):
+                roll_back_prepared(server, backup.superuser)
                 with restored.phase("first answer"):
-                    this.newest = newest_heartbeat(server, backup.superuser, this.planted)
+                    this.newest = newest_heartbeat(server, backup.superuser, this.began, this.planted)
                 this.rto_seconds = time.monotonic() - go
                 this.seconds |= restored.seconds
                 this.checks.append(DrillCheck(name="booted", passed=True, finding=f"It answers, as of {route.moment}."))
                 seen = along(this.canaries, route.reach)
                 time_asked = route.moment.time if isinstance(route.moment, AtTime) else None
-                asked = witnesses(seen, time_asked, backup.finished_at) if time_asked else None
+                asked = witnesses(seen, time_asked, backup) if time_asked else None
                 asking = drill_checks.Asking(server, backup.superuser, progress, this.seconds)
-                this.checks += [asking.exact(asked), asking.sound(), asking.smoke(smoke)]
+                this.checks += [asking.exact(asked, this.choice.lacking), asking.sound(), asking.smoke(smoke)]
     except (IntegrityError, DatabaseError) as error:
         this.checks.append(DrillCheck(name="booted", passed=False, finding=str(error)))
 
@@ -157,7 +166,9 @@ def _recover(
 def _result(settings: Settings, repository: Repository, this: _Run) -> DrillRecord:
     backup, route = this.backup, this.choice.route
     rto = drill_checks.hold("rto", this.rto_seconds, settings.rto_objective_seconds, "It did not come back.")
-    unknown = "Nothing tells: Dagster's sensor `canaries` or something else must write to ops.heartbeat."
+    unknown = (
+        "Unknown: no row is older than “go”. Dagster's sensor `canaries` or something else must write to ops.heartbeat."
+    )
     rpo = drill_checks.hold("rpo", this.rpo_seconds, settings.rpo_objective_seconds, unknown)
     return DrillRecord(
         id=new_backup_id(this.began),
@@ -182,12 +193,14 @@ def _result(settings: Settings, repository: Repository, this: _Run) -> DrillReco
     )
 
 
-def _proofs(repository: Repository, done: DrillRecord, backup: Backup) -> Iterable[Proof]:
-    seen = digest(repository, backup)
+def _proofs(repository: Repository, done: DrillRecord, this: _Run) -> Iterable[Proof]:
+    seen = digest(repository, this.backup)
     known = [check for check in done.checks if check.passed is not None]
     told = [each for each in known if each.name in {"rto", "rpo"} or not each.passed]
     outcomes = [("drill", done.passed, " ".join(f"{each.name.upper()}: {each.finding}" for each in told))]
-    outcomes += [(Rung.EXACT, bool(each.passed), each.finding) for each in known if each.name == Rung.EXACT]
+    # Where there was no moment to try it at, nothing was shown of the backup, for or against it.
+    exact = [] if this.choice.lacking else [each for each in known if each.name == Rung.EXACT]
+    outcomes += [(Rung.EXACT, bool(each.passed), each.finding) for each in exact]
     for what, passed, finding in outcomes:
         yield Proof(
             backup_id=done.backup_id,

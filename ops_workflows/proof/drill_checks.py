@@ -43,9 +43,17 @@ class Asking:
     progress: Deadline
     seconds: dict[str, float]
 
-    def exact(self, asked: Witnesses | None) -> DrillCheck:
-        """Whether it is as it was at the moment that was asked for, and not at another."""
+    def exact(self, asked: Witnesses | None, lacking: str | None = None) -> DrillCheck:
+        """Whether it is as it was at the moment that was asked for, and not at another.
+
+        Args:
+            asked: Who knows something of the moment; None where no time was asked for.
+            lacking: Why it could not go to such a moment as was asked for: then that is not kept.
+        """
         name = "exact"
+        if lacking is not None:
+            finding = f"It cannot be shown, for {lacking}: Dagster's sensor `canaries` plants them, or `ops canary`."
+            return DrillCheck(name=name, passed=False, finding=finding)
         if asked is None or not asked.speak:
             why = "no time was asked for" if asked is None else "no canaries surround the moment"
             return DrillCheck(name=name, passed=None, finding=f"Not run: {why}.")

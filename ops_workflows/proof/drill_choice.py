@@ -1,14 +1,14 @@
 """From which backup, and to which moment, a drill recovers: a pure function of what the bucket holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from ops_workflows.errors import RefusedError
 from ops_workflows.proof.witness import random_moment
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.canaries import Canary, Interval, along, intervals
-from ops_workflows.repository.reach import Histories, Reach, furthest, reaches
+from ops_workflows.repository.reach import Histories, Reach, furthest, newest, reaches
 from ops_workflows.repository.wal import WalListing
 from ops_workflows.restore.choose import Route, choose
 from ops_workflows.restore.moment import AtTime, Latest, parse_moment
@@ -39,11 +39,14 @@ class Choice:
         route: Which backup, along which log, to which moment.
         why: In words.
         furthest: How far the log in the bucket leads from any backup.
+        lacking: Why it is no random moment although that was asked for, so that nobody can say whether it is exact;
+            None where it is what was asked for.
     """
 
     route: Route
     why: str
     furthest: Reach
+    lacking: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,8 @@ class Holding:
 
     def choice(self, route: Route, why: str) -> Choice:
         """A decision."""
-        ways = map(self.furthest, self.backups)
-        return Choice(route, why, max(ways, key=lambda way: (way.timeline, way.end, way.backup.finished_at)))
+        ways = sorted(map(self.furthest, self.backups), key=lambda way: way.backup.finished_at, reverse=True)
+        return Choice(route, why, newest(ways, self.listing))
 
 
 def choose_drill(wanted: Wanted, held: Holding, chance: Random) -> Choice | None:
@@ -129,6 +132,8 @@ def _backup(turn: str, held: Holding, chance: Random) -> Backup:
     raise RefusedError(f"There is no backup {turn}: write newest, oldest, random, rotate, or an id from `ops backups`.")
 
 
-def to_latest(held: Holding, why: str) -> Choice:
-    """The newest moment there is."""
-    return held.choice(choose(Latest(), reaches(held.backups, held.listing, held.histories), held.listing), why)
+def instead_of_random(held: Holding) -> Choice:
+    """The newest moment there is, where no canaries surround any that could be chosen."""
+    route = choose(Latest(), reaches(held.backups, held.listing, held.histories), held.listing)
+    choice = held.choice(route, "the newest moment, for want of canaries")
+    return replace(choice, lacking="no canaries surround any moment of the window")

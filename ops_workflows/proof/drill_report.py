@@ -12,7 +12,6 @@ def page(repository: Repository, done: DrillRecord) -> str:
     """The page of a drill, with the drills before it.
 
     Raises:
-        IntegrityError: A record of one before it cannot be read.
         StorageError: The bucket did not answer.
     """
     return report(done, [each for each in drills(repository) if each.id < done.id])

@@ -4,6 +4,7 @@ from random import Random, SystemRandom
 
 from ops_workflows.errors import DatabaseError, IntegrityError, RefusedError
 from ops_workflows.progress import SILENT, Progress
+from ops_workflows.proof.contents import roll_back_prepared
 from ops_workflows.proof.rungs import Climb
 from ops_workflows.proof.witness import random_moment, testimony, witnesses
 from ops_workflows.repository.backup import Backup
@@ -47,7 +48,7 @@ def exact(
             "sensor `canaries` plants them, or `ops canary`."
         )
     moment = random_moment(between, chance or SystemRandom())
-    asked = witnesses(passed, moment, backup.finished_at)
+    asked = witnesses(passed, moment, backup)
     route = Route(AtTime(moment), reach)
     figures: dict[str, float | int | str] = {"moment": moment.isoformat(), "wal_bytes": route.wal_bytes}
     figures |= {"canaries_before": len(asked.before), "canaries_after": len(asked.after)}
@@ -55,6 +56,7 @@ def exact(
         with scratch(settings, backup.major, progress) as folder:
             plan = run.plan(route, folder / "data", chain=repository.chain(backup))
             with run.recovered(settings, repository, plan, listing, progress) as (restored, server):
+                roll_back_prepared(server, backup.superuser)
                 faults = testimony(server, backup.superuser, asked)
             figures |= {f"seconds: {phase}": round(seconds, 3) for phase, seconds in restored.seconds.items()}
     except (IntegrityError, DatabaseError) as error:

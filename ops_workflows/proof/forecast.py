@@ -110,6 +110,10 @@ class Breaking:
     database_bytes: int
     on: date | None
 
+    def is_before(self, day: date) -> bool:
+        """Whether it breaks by then, at the present growth."""
+        return self.on is not None and self.on <= day
+
 
 type _Point = tuple[float, float]  # a size in bytes and seconds; for growth, days and a size
 type _Line = tuple[float, float]  # seconds, and seconds per byte

@@ -11,9 +11,9 @@ from ops_workflows.proof.forecast import Breaking, Forecast, Present, breaking, 
 from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import Repository, open_repository, unusable
-from ops_workflows.repository.drills import DrillRecord, drills
+from ops_workflows.repository.drills import DrillRecord, past_drills
 from ops_workflows.repository.dumps import Dumps
-from ops_workflows.repository.proofs import newest
+from ops_workflows.repository.proofs import State, read_ledger
 from ops_workflows.repository.rungs import Rung
 from ops_workflows.restore.moment import Latest
 from ops_workflows.restore.route import find_route
@@ -21,6 +21,8 @@ from ops_workflows.settings import Settings
 
 PROVED = Rung.BOOTED  # the lowest rung at which a backup counts as proved: it has been a running database
 
+_SOON = timedelta(days=30)  # to make recovery faster, or the database smaller
+_MOST_SINCE_DRILL = timedelta(days=8)  # they are weekly; Dagster expects them as often
 _RECENT = 20  # drills that a forecast stands on: older ones may have been on another machine
 
 
@@ -40,6 +42,8 @@ class Protection:
         breaking: At which size, and when, the objective breaks; None if it does not.
         rto_objective_seconds: What was promised.
         last_drill: None without one.
+        at: When that was.
+        passed_over: Proofs and drills that count for nothing, and why, a sentence each.
         lost: What is wrong with backups whose records are damaged, and with those that build on them.
         only_dumps: Why there can be no backup, and what there is; None where there can.
     """
@@ -55,6 +59,8 @@ class Protection:
     breaking: Breaking | None
     rto_objective_seconds: int
     last_drill: DrillRecord | None
+    at: datetime
+    passed_over: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     only_dumps: str | None = None
 
@@ -68,8 +74,13 @@ class Protection:
 
     @property
     def keeps_rto(self) -> bool:
-        """Whether even the long end of the forecast keeps the objective; not where nobody can tell."""
-        return self.forecast is not None and self.forecast.high_seconds <= self.rto_objective_seconds
+        """Whether even the long end of the forecast keeps the objective, and will for a month as far as is known.
+
+        Not where nobody can tell how long it would take now.
+        """
+        if self.forecast is None or self.forecast.high_seconds > self.rto_objective_seconds:
+            return False
+        return self.breaking is None or not self.breaking.is_before((self.at + _SOON).date())
 
     @property
     def rto_sentence(self) -> str:
@@ -103,9 +114,15 @@ class Protection:
             return
         failed = {backup_id: stands.failed for backup_id, stands in self.standings.items() if stands.failed}
         for backup_id, rung in failed.items():
-            yield f"Backup {backup_id} is not {rung}: see `ops verify --backup {backup_id}`."
+            yield f"Backup {backup_id} is not {rung}: see `ops verify --backup {backup_id} --rung {rung}`."
         if self.proved is None:
             yield f"No backup was shown to be {PROVED}: run `ops verify`."
+        elif not _is_fresh(self.standings[self.proved.id]):
+            yield (
+                f"Backup {self.proved.id}, the newest that was shown to be {PROVED}, was shown to be so "
+                f"{self.standings[self.proved.id].age} ago, which is too long: run `ops verify`, and see why "
+                "`verify_backups` does not run."
+            )
         if self.wal.cut_off is not None:
             yield "No backup leads to the newest WAL: take one, `ops backup`."
         if not self.wal.receiving:
@@ -117,9 +134,13 @@ class Protection:
             yield f"The last drill, {self.last_drill.id}, failed."
 
     def _warnings(self) -> Iterator[str]:
+        yield from self.passed_over
         if self.last_drill is None:
             yield "There was no drill yet: run `ops drill`."
-        elif not self.keeps_rto:
+            return
+        if (since := self.at - self.last_drill.at) > _MOST_SINCE_DRILL:
+            yield f"The last drill, {self.last_drill.id}, was {since.days} days ago: run `ops drill`."
+        if not self.keeps_rto:
             yield f"RTO: {self.rto_sentence}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -151,11 +172,12 @@ def protection(settings: Settings) -> Protection:
     """
     wal = wal_status(settings)
     repository = open_repository(settings)
-    known, past, now = repository.catalogue(), drills(repository, _RECENT), utc_now()
+    known, drills, now = repository.catalogue(), past_drills(repository, _RECENT), utc_now()
+    past = drills.readable
     lost = unusable(known)
     backups = [backup for backup in known.readable if backup.id not in lost]
-    shown = newest(repository, [backup.id for backup in backups])
-    standings = {backup.id: standing(shown[backup.id], now, settings.proof_days) for backup in backups}
+    shown = read_ledger(repository, [backup.id for backup in backups])
+    standings = {backup.id: standing(shown.newest[backup.id], now, settings.proof_days) for backup in backups}
     proved = [backup for backup in backups if _is_proved(standings[backup.id])]
     there = _present(repository) if backups else None
     objective = settings.rto_objective_seconds
@@ -171,6 +193,8 @@ def protection(settings: Settings) -> Protection:
         breaking=breaking(past, there, growth(backups), objective, now) if there else None,
         rto_objective_seconds=objective,
         last_drill=past[-1] if past else None,
+        at=now,
+        passed_over=(*shown.passed_over, *drills.passed_over.values()),
         lost=tuple(lost.values()),
         only_dumps=_only_dumps(settings, repository, now) if not backups else None,
     )
@@ -189,6 +213,11 @@ def _only_dumps(settings: Settings, repository: Repository, now: datetime) -> st
 
 def _is_proved(stands: Standing) -> bool:
     return stands.failed is None and stands.highest is not None and PROVED in (*stands.highest.below(), stands.highest)
+
+
+def _is_fresh(stands: Standing) -> bool:
+    """Whether it was shown lately that it had been a running database, at that rung or a higher one."""
+    return any(seen is State.PASSED for rung, seen in stands.states.items() if PROVED in (*rung.below(), rung))
 
 
 def _present(repository: Repository) -> Present:

@@ -1,6 +1,6 @@
 """Every backup of a repository on the ladder: all of them up to some rung, and one, whose turn it is, further up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from ops_workflows.proof.ladder import Ladder
 from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import open_repository
-from ops_workflows.repository.proofs import Proof, State, newest
+from ops_workflows.repository.proofs import Proof, State, newest, read_ledger
 from ops_workflows.repository.rungs import Rung
 from ops_workflows.settings import Settings
 
@@ -48,12 +48,12 @@ class Verified:
 def verify_backups(
     settings: Settings, rung: Rung, highest: Rung, *, again: bool = False, progress: Progress = SILENT
 ) -> Verified:
-    """Climb with all of them, the newest first.
+    """Climb with all of them, the newest first, and then further up with one of those that were shown so far.
 
     Args:
         settings: Which repository.
         rung: How far with each.
-        highest: How far with the one that was shown to be so long ago as no other, or never.
+        highest: How far with the one whose turn it is; where that one cannot be looked at, the next one's.
         again: Look again at what was shown lately, too.
         progress: Hears how far it is.
 
@@ -66,26 +66,58 @@ def verify_backups(
     backups = list(known.readable)
     if not backups:
         repository.find("latest")  # which says that there is none, or what is wrong with all of them
-    turn = whose_turn(backups, newest(repository, [backup.id for backup in backups]), highest)
-    ladder, climbed, faults = Ladder(settings, repository, progress, again=again), 0, list(known.damaged.values())
-    for backup in reversed(backups):
+    climbing = _Climbing(Ladder(settings, repository, progress, again=again), list(known.damaged.values()))
+    fit = [backup for backup in reversed(backups) if climbing.climb(backup, rung)]
+    above = frozenset((*highest.below(), highest)) - {*rung.below(), rung}
+    for backup in in_turn(fit, newest(repository, [backup.id for backup in fit]), above) if above else ():
+        if climbing.climb(backup, highest, above) is not None:
+            break
+    shown, now = read_ledger(repository, [backup.id for backup in backups]), utc_now()
+    for why in shown.passed_over:
+        progress.say(why)
+    standings = {each.id: standing(shown.newest[each.id], now, settings.proof_days) for each in backups}
+    return Verified(tuple(backups), standings, climbing.climbed, tuple(climbing.faults))
+
+
+@dataclass(slots=True)
+class _Climbing:
+    """Climbs with one backup after the other.
+
+    Attributes:
+        ladder: Of their repository.
+        faults: What speaks against any of them, a sentence each.
+        climbed: How many rungs were climbed.
+    """
+
+    ladder: Ladder
+    faults: list[str]
+    climbed: int = 0
+
+    def climb(self, backup: Backup, upto: Rung, only: frozenset[Rung] | None = None) -> bool | None:
+        """Whether all was shown; None where it could not be looked at."""
+        passed = True
         try:
-            for done in ladder.climb(backup, highest if backup is turn else rung):
-                climbed += done.shown_at is None
+            for done in self.ladder.climb(backup, upto, only=only):
+                self.climbed += done.shown_at is None
                 if not done.passed:
-                    faults.append(f"{backup.id} is not {done.rung}: {done.finding}")
+                    self.faults.append(f"{backup.id} is not {done.rung}: {done.finding}")
+                    passed = False
         except (ConfigurationError, IntegrityError, RefusedError) as error:
-            faults.append(f"{backup.id} could not be looked at: {error}")
-    shown, now = newest(repository, [backup.id for backup in backups]), utc_now()
-    standings = {each.id: standing(shown[each.id], now, settings.proof_days) for each in backups}
-    return Verified(tuple(backups), standings, climbed, tuple(faults))
+            self.faults.append(f"{backup.id} could not be looked at: {error}")
+            return None
+        return passed
 
 
-def whose_turn(backups: list[Backup], shown: Mapping[str, Mapping[str, Proof]], rung: Rung) -> Backup:
-    """The backup that has waited longest for a rung: one that never was on it comes first, the newest of those."""
+def in_turn(
+    backups: Sequence[Backup], shown: Mapping[str, Mapping[str, Proof]], rungs: frozenset[Rung]
+) -> list[Backup]:
+    """Backups, those first that have waited longest for any of these rungs: never tried ones, the newest of them first.
+
+    A rung that failed was tried, too: a damaged backup does not take every turn.
+    """
 
     def waited(backup: Backup) -> tuple[datetime, float]:
-        proof = shown[backup.id].get(rung)
-        return (proof.at if proof else _NEVER, -backup.finished_at.timestamp())
+        tried = [proof.at for rung in rungs if (proof := shown[backup.id].get(rung))]
+        return max(tried, default=_NEVER), -backup.finished_at.timestamp()
 
-    return min(backups, key=waited)
+    return sorted(backups, key=waited)

@@ -10,10 +10,11 @@ from ops_workflows.errors import DatabaseError
 from ops_workflows.postgres.connection import Connection, connect
 from ops_workflows.postgres.inventory import databases
 from ops_workflows.postgres.server import Server
+from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.canaries import Canary, Interval
 
 HEARTBEATS = "ops.heartbeat"
-_NEWEST: LiteralString = "SELECT max(at) FROM ops.heartbeat WHERE sender <> ALL (%s)"
+_NEWEST: LiteralString = "SELECT max(at) FROM ops.heartbeat WHERE at <= %s AND sender <> ALL (%s)"
 _MOST = 1000  # canaries before the moment that are asked for: older ones may have been pruned
 
 
@@ -37,17 +38,19 @@ class Witnesses:
         return bool(self.before and self.after)
 
 
-def witnesses(passed: Sequence[Canary], moment: datetime, since: datetime) -> Witnesses:
+def witnesses(passed: Sequence[Canary], moment: datetime, backup: Backup) -> Witnesses:
     """Those of a way's canaries that know something of a moment on it.
 
     Args:
         passed: The canaries that the way passes, from `canaries.along`.
         moment: Recovered to.
-        since: When the backup ended. Of what was committed before, only the last canary is asked for.
+        backup: Where the way begins. Of what was committed before it ended, only the last canary is asked for; one of a
+            later time than the moment is in the backup all the same, for a clock was ahead, and says nothing of it.
     """
     known = [canary for canary in passed if canary.after <= moment]
-    recent = [canary for canary in known if canary.after >= since] or known[-1:]
-    return Witnesses(moment, tuple(recent[-_MOST:]), tuple(canary for canary in passed if canary.before > moment))
+    recent = [canary for canary in known if canary.after >= backup.finished_at] or known[-1:]
+    replayed = (canary for canary in passed if not canary.is_before(backup.timeline, backup.stop_lsn))
+    return Witnesses(moment, tuple(recent[-_MOST:]), tuple(canary for canary in replayed if canary.before > moment))
 
 
 def random_moment(between: Sequence[Interval], chance: Random) -> datetime:
@@ -67,8 +70,12 @@ def heartbeat_databases(server: Server, superuser: str) -> list[str]:
     return [name for name in names if _has_heartbeats(server.dsn(name, superuser))]
 
 
-def newest_heartbeat(server: Server, superuser: str, planted: Iterable[Canary] = ()) -> datetime | None:
-    """The newest heartbeat of a restored server, but for these canaries; None where there is none.
+def newest_heartbeat(
+    server: Server, superuser: str, until: datetime, planted: Iterable[Canary] = ()
+) -> datetime | None:
+    """The newest heartbeat of a restored server up to a moment, but for these canaries; None where there is none.
+
+    One from later, of a clock that was ahead, tells no age.
 
     Raises:
         DatabaseError: The server does not answer.
@@ -76,7 +83,7 @@ def newest_heartbeat(server: Server, superuser: str, planted: Iterable[Canary] =
     beats: list[datetime] = []
     for name in heartbeat_databases(server, superuser):
         with connect(server.dsn(name, superuser)) as connection:
-            row = connection.execute(_NEWEST, [[each.sender for each in planted]]).fetchone()
+            row = connection.execute(_NEWEST, [until, [each.sender for each in planted]]).fetchone()
             beats += [row[0]] if row and row[0] else []
     return max(beats, default=None)
 
@@ -115,11 +122,13 @@ def _canaries_there(connection: Connection) -> list[tuple[str, int]]:
 
 
 def _later(connection: Connection, moment: datetime) -> list[tuple[str, datetime]]:
-    # A heartbeat's time is from before its commit, so one after the moment was committed after it, too.
+    # A heartbeat's time is from before its commit, so one after the moment was committed after it, too. One whose time
+    # has not come even now was written by a clock that was ahead: that tells nothing of the moment.
     query = (
-        "SELECT sender, at FROM ops.heartbeat WHERE at > %s AND NOT starts_with(sender, 'canary ') ORDER BY at LIMIT 3"
+        "SELECT sender, at FROM ops.heartbeat "
+        "WHERE at > %s AND at <= %s AND NOT starts_with(sender, 'canary ') ORDER BY at LIMIT 3"
     )
-    return [(str(sender), at) for sender, at in connection.execute(query, [moment])]
+    return [(str(sender), at) for sender, at in connection.execute(query, [moment, utc_now()])]
 
 
 def _doubled(canary: Canary, counts: dict[str, int]) -> bool:

@@ -14,7 +14,9 @@ from itertools import pairwise
 from typing import Self
 
 from ops_workflows.postgres.lsn import Lsn
+from ops_workflows.repository.backup import utc_now
 from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.proofs import is_ahead
 from ops_workflows.repository.reach import Reach
 
 _BEFORE_THE_OLDEST = timedelta(days=1)
@@ -54,6 +56,10 @@ class Canary:
         times = "-".join(moment.astimezone(UTC).strftime(_TIME) for moment in (self.before, self.after))
         return f"{times}-{self.timeline:08X}-{self.lsn:016X}-{self.token}.json"
 
+    def is_before(self, timeline: int, place: Lsn) -> bool:
+        """Whether it was committed before a place of the log, on the same timeline."""
+        return self.timeline == timeline and self.lsn <= place
+
     @classmethod
     def parse(cls, name: str) -> Self | None:
         """A canary from its name; None when it is none."""
@@ -75,14 +81,17 @@ def note(repository: Repository, canary: Canary) -> None:
 
 
 def canaries(repository: Repository) -> list[Canary]:
-    """All that the bucket knows, oldest first.
+    """All that the bucket knows, oldest first, but for those of a time that has not come.
+
+    Those were planted while the server's clock was ahead: they tell neither an age nor where a moment lies.
 
     Raises:
         StorageError: The bucket did not answer.
     """
-    prefix = repository.layout.canaries
+    prefix, now = repository.layout.canaries, utc_now()
     names = (found.key.removeprefix(prefix) for found in repository.store.objects(prefix))
-    return sorted(canary for name in names if (canary := Canary.parse(name)) is not None)
+    known = (canary for name in names if (canary := Canary.parse(name)) is not None)
+    return sorted(canary for canary in known if not is_ahead(canary.after, now))
 
 
 def canaries_since(oldest: datetime) -> datetime:
@@ -105,7 +114,7 @@ def along(known: Iterable[Canary], reach: Reach) -> list[Canary]:
     start = max([reach.backup.stop_lsn, *(leg.start for leg in reach.legs[:1])])
 
     def is_passed(canary: Canary) -> bool:
-        if canary.timeline == reach.backup.timeline and canary.lsn <= start:
+        if canary.is_before(reach.backup.timeline, start):
             return True
         return any(leg.timeline == canary.timeline and leg.start <= canary.lsn <= leg.end for leg in reach.legs)
 
@@ -128,6 +137,9 @@ class Interval:
 def intervals(passed: Sequence[Canary], since: datetime, until: datetime | None = None) -> list[Interval]:
     """The intervals between canaries of one way, oldest first; none where the server's clock was set back.
 
+    The way leads to the second over the first, so that has to lie further along the log: where it does not, its time is
+    another clock's.
+
     Args:
         passed: From `along`, oldest first.
         since: The backup's end, before which nothing can be recovered.
@@ -137,5 +149,8 @@ def intervals(passed: Sequence[Canary], since: datetime, until: datetime | None 
     return [
         each
         for each in found
-        if each.seconds > 0 and each.first.after >= since and (until is None or each.second.before <= until)
+        if each.seconds > 0
+        and each.first.lsn < each.second.lsn
+        and each.first.after >= since
+        and (until is None or each.second.before <= until)
     ]

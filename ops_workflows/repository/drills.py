@@ -3,19 +3,23 @@
 drills/<drill id>/drill.json  report.html
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from ops_workflows.repository.backup import read
+from ops_workflows.repository.backup import utc_now
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.layout import Layout
+from ops_workflows.repository.proofs import happened, is_ahead, read_each
 from ops_workflows.settings import Settings
 
 DRILL = "drill.json"
 REPORT = "report.html"
-_READERS = 8
+_TIME = "%Y%m%dT%H%M%SZ"
+_KEY = re.compile(rf".*/(?P<id>(?P<at>\d{{8}}T\d{{6}}Z)-[0-9a-f]{{4}})/{re.escape(DRILL)}")
 
 
 class DrillCheck(BaseModel):
@@ -35,10 +39,10 @@ class DrillRecord(BaseModel):
 
     id: str = Field(description="Sorts by time; of the form of a backup's id.")
     system: str = Field(description="PostgreSQL's system identifier.")
-    at: datetime = Field(description="When “go” was said.")
+    at: AwareDatetime = Field(description="When “go” was said.")
     backup_id: str
     backups: int = Field(description="How many backups were put together; 1 for a full one.")
-    backup_finished_at: datetime
+    backup_finished_at: AwareDatetime
     timeline: int = Field(description="On which it ended.")
     moment: str = Field(description="Where it was recovered to.")
     chosen: str = Field(description="Why this backup and this moment, in words.")
@@ -84,21 +88,50 @@ def drill_ids(repository: Repository) -> list[str]:
     Raises:
         StorageError: The bucket did not answer.
     """
-    prefix = repository.layout.drills
-    keys = (found.key.removeprefix(prefix) for found in repository.store.objects(prefix))
-    return sorted(key.partition("/")[0] for key in keys if key.endswith(f"/{DRILL}"))
+    return sorted(listed.id for listed in _listed(repository))
+
+
+@dataclass(frozen=True, slots=True)
+class PastDrills:
+    """Drills that there were.
+
+    Attributes:
+        readable: Oldest first.
+        passed_over: Why each of the others counts for nothing, a sentence by its id: it cannot be read, or is of a time
+            that has not come.
+    """
+
+    readable: tuple[DrillRecord, ...]
+    passed_over: Mapping[str, str]
 
 
 def drills(repository: Repository, most: int = 100) -> list[DrillRecord]:
-    """The records of the newest drills, oldest first.
+    """The records of the newest drills, oldest first, but for those that count for nothing.
 
     Raises:
-        IntegrityError: One cannot be read.
         StorageError: The bucket did not answer.
     """
-    keys = [f"{repository.layout.drills}{each}/{DRILL}" for each in drill_ids(repository)[-most:]]
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(lambda key: read(DrillRecord, repository.store.get(key), key), keys))
+    return list(past_drills(repository, most).readable)
+
+
+def past_drills(repository: Repository, most: int = 100) -> PastDrills:
+    """The same, with what had to be passed over.
+
+    Raises:
+        StorageError: The bucket did not answer.
+    """
+    now, passed_over, real = utc_now(), dict[str, str](), list[_Listed]()
+    for each in _listed(repository):
+        if is_ahead(each.at, now):
+            passed_over[each.id] = f"Drill {each.id} counts for nothing: its time has not come, so a clock was ahead."
+        else:
+            real.append(each)
+    wanted = {each.key: each.id for each in sorted(real, key=lambda each: (each.by, each.id))[-most:]}
+    found, damaged = read_each(DrillRecord, repository.store, wanted)
+    another = {key: f"{key} is the record of {done.id}." for key, done in found.items() if done.id != wanted[key]}
+    damaged |= another
+    passed_over |= {wanted[key]: f"Drill {wanted[key]} counts for nothing: {why}" for key, why in damaged.items()}
+    return PastDrills(tuple(done for key, done in found.items() if key not in another), passed_over)
 
 
 def report_location(settings: Settings, record: DrillRecord) -> str:
@@ -118,3 +151,25 @@ def store_drill(repository: Repository, record: DrillRecord, report: str) -> str
     repository.store.put(folder + REPORT, report.encode(), if_absent=True)
     repository.store.put(folder + DRILL, record.model_dump_json(indent=2).encode(), if_absent=True)
     return folder + REPORT
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A drill, by its record's name.
+
+    Attributes:
+        at: When it began, as it says.
+        by: By when it had.
+    """
+
+    key: str
+    id: str
+    at: datetime
+    by: datetime
+
+
+def _listed(repository: Repository) -> Iterator[_Listed]:
+    for found in repository.store.objects(repository.layout.drills):
+        if name := _KEY.fullmatch(found.key):
+            at = datetime.strptime(name["at"], _TIME).replace(tzinfo=UTC)
+            yield _Listed(found.key, name["id"], at, happened(at, found))

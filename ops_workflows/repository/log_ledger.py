@@ -8,19 +8,18 @@ come when it was written, so that a listing is enough to notice that the end of 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ops_workflows.errors import IntegrityError
 from ops_workflows.postgres.lsn import Lsn
-from ops_workflows.repository.backup import read
+from ops_workflows.repository.backup import utc_now
 from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.proofs import happened, is_ahead, read_each
 from ops_workflows.repository.wal import Piece
+from ops_workflows.storage.objects import StoredObject
 
-_READERS = 8
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _NAME = re.compile(r"(?P<at>\d{8}T\d{6}\.\d{6}Z)-(?P<timeline>[0-9A-F]{8})-(?P<lsn>[0-9A-F]{16})\.json")
 
@@ -68,13 +67,13 @@ def note_read(repository: Repository, pieces: Iterable[Piece], at: datetime, end
 
 
 def seen(repository: Repository) -> list[Seen]:
-    """What the ledger lists, oldest first.
+    """What the ledger lists, oldest first, but for what is of a time that has not come: a clock was ahead.
 
     Raises:
         StorageError: The bucket did not answer.
     """
     prefix = _prefix(repository)
-    return sorted(_parsed(prefix, (found.key for found in repository.store.objects(prefix))), key=lambda each: each.at)
+    return sorted(_parsed(prefix, repository.store.objects(prefix), utc_now()), key=lambda each: (each.at, each.key))
 
 
 def known_good(repository: Repository, known: Iterable[Seen], since: datetime) -> Mapping[str, str]:
@@ -88,36 +87,27 @@ def known_good(repository: Repository, known: Iterable[Seen], since: datetime) -
     Raises:
         StorageError: The bucket did not answer.
     """
-    keys = [each.key for each in known if each.at >= since]
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(lambda key: _objects(repository, key), keys)
-        return {repository.layout.wal + name: tag for tags in found for name, tag in tags.items()}
+    lists, _ = read_each(LogRead, repository.store, [each.key for each in known if each.at >= since])
+    return {repository.layout.wal + name: tag for done in lists.values() for name, tag in done.objects.items()}
 
 
 def sweep_log_ledger(repository: Repository, before: datetime) -> int:
-    """Delete lists from before a moment, which count for nothing any more, but the one that tells the log's end.
+    """Delete lists from before a moment, which count for nothing any more, but the last, which tells the log's end.
 
     Raises:
         StorageError: The bucket refused it.
     """
-    known = seen(repository)
-    furthest = max(known, key=lambda each: each.end, default=None)
-    return repository.store.delete(each.key for each in known if each.at < before and each is not furthest)
+    return repository.store.delete(each.key for each in seen(repository)[:-1] if each.at < before)
 
 
 def _prefix(repository: Repository) -> str:
     return f"{repository.layout.proofs()}wal/"
 
 
-def _parsed(prefix: str, keys: Iterable[str]) -> Iterator[Seen]:
-    for key in keys:
-        if name := _NAME.fullmatch(key.removeprefix(prefix)):
+def _parsed(prefix: str, objects: Iterable[StoredObject], now: datetime) -> Iterator[Seen]:
+    for found in objects:
+        if name := _NAME.fullmatch(found.key.removeprefix(prefix)):
             at = datetime.strptime(name["at"], _TIME).replace(tzinfo=UTC)
-            yield Seen(key, at, (int(name["timeline"], 16), Lsn(int(name["lsn"], 16))))
-
-
-def _objects(repository: Repository, key: str) -> Mapping[str, str]:
-    try:
-        return read(LogRead, repository.store.get(key), key).objects
-    except IntegrityError:
-        return {}
+            if not is_ahead(at, now):
+                end = int(name["timeline"], 16), Lsn(int(name["lsn"], 16))
+                yield Seen(found.key, happened(at, found), end)

@@ -11,7 +11,7 @@ from ops_workflows.repository.holdings import WAL, Holdings
 from ops_workflows.repository.leases import leased
 from ops_workflows.repository.periods import Policy
 from ops_workflows.repository.pins import pins
-from ops_workflows.repository.proofs import newest
+from ops_workflows.repository.proofs import read_ledger
 from ops_workflows.repository.retention import RetentionPlan
 from ops_workflows.repository.wal import history_key, parse_history
 from ops_workflows.settings import Settings
@@ -64,7 +64,7 @@ def read_readable(repository: Repository, now: datetime) -> tuple[Holdings, tupl
 def _holdings(repository: Repository, now: datetime, backups: tuple[Backup, ...], dumps: tuple[Dump, ...]) -> Holdings:
     root = repository.layout.root
     ids = [*(backup.id for backup in backups), *(dump.id for dump in dumps)]
-    shown = newest(repository, ids)
+    shown = read_ledger(repository, ids).complete()
     passed = {each: {what: proof.passed for what, proof in of.items()} for each, of in shown.items()}
     objects = {found.key.removeprefix(root): found.size for found in repository.store.objects(root)}
     histories = Holdings(objects, backups).listing(root).histories

@@ -30,6 +30,7 @@ _OPTIONS = {
     "shared_buffers": "128MB",
     "maintenance_work_mem": "128MB",
 }
+_EVENT_TRIGGERS_SINCE = 17
 
 
 @contextmanager
@@ -54,6 +55,8 @@ def empty_server(settings: Settings, programs: Programs, progress: Progress = SI
             account=account,
         )
         options = _OPTIONS | {"unix_socket_directories": str(run_dir)}
+        if programs.major >= _EVENT_TRIGGERS_SINCE:
+            options["event_triggers"] = "off"  # what is loaded may bring one that answers each login
         server = Server(programs, folder / "data", log_file=folder / "server.log", options=options, account=account)
         server.start()
         yield server

@@ -2,7 +2,9 @@
 
 What the source's configuration says is not followed: it may archive into the real archive, listen on the real
 address, wait for a synchronous standby, follow a primary, load libraries that this machine lacks, or run cron jobs. So
-the server starts from a configuration of its own, and what ALTER SYSTEM left in the data directory is overridden.
+the server starts from a configuration of its own, and what ALTER SYSTEM left in the data directory is overridden. What
+ALTER DATABASE and ALTER ROLE left in the catalog wins over any configuration, so each of our sessions overrides it. All
+that is given when a server starts and when a session begins; nothing of it is written into the data directory.
 """
 
 import os
@@ -47,6 +49,7 @@ _ALONE: Mapping[str, str] = {
     "shared_preload_libraries": "",
     "session_preload_libraries": "",
     "local_preload_libraries": "",
+    "event_triggers": "off",  # one on login would run as the superuser, and alter what is to be looked at
     "hot_standby": "off",
     "autovacuum": "off",
     "logging_collector": "off",
@@ -63,7 +66,14 @@ _ALONE: Mapping[str, str] = {
 _NO_TARGET = dict.fromkeys(
     ["recovery_target", *(f"recovery_target_{kind}" for kind in ("name", "time", "xid", "lsn"))], ""
 )
-_SINCE = {"summarize_wal": 17}
+_SESSION: Mapping[str, str] = {
+    "session_preload_libraries": "",
+    "local_preload_libraries": "",
+    "event_triggers": "off",
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+}
+_SINCE = {"summarize_wal": 17, "event_triggers": 17}
 
 
 def require_socket(run_dir: Path) -> None:
@@ -96,7 +106,7 @@ def isolated_server(
     (run_dir / "postgresql.conf").write_text("# nothing of the source's own configuration\n")
     (run_dir / "pg_hba.conf").write_text("# the socket's folder lets in its owner only\nlocal all all trust\n")
     hand_over(run_dir, account)
-    options = {name: value for name, value in _ALONE.items() if programs.major >= _SINCE.get(name, 0)}
+    options = _known(_ALONE, programs)
     options |= _NO_TARGET | _needs(programs, data_dir, account)
     # A backup that was read from a standby holds its mark, with which the server would follow a primary for ever.
     (data_dir / "standby.signal").unlink(missing_ok=True)
@@ -112,7 +122,8 @@ def isolated_server(
         "hba_file": str(run_dir / "pg_hba.conf"),
         "unix_socket_directories": str(run_dir),
     }
-    return Server(programs, data_dir, log_file=run_dir / "server.log", options=options, account=account)
+    log, session = run_dir / "server.log", _known(_SESSION, programs)
+    return Server(programs, data_dir, log_file=log, options=options, session=session, account=account)
 
 
 def recovery_settings(route: Route, restore_command: str | None, *, stay: bool) -> dict[str, str]:
@@ -141,6 +152,11 @@ def recovery_settings(route: Route, restore_command: str | None, *, stay: bool) 
         case Latest():
             pass
     return settings
+
+
+def _known(settings: Mapping[str, str], programs: Programs) -> dict[str, str]:
+    """Without those that are younger than the server."""
+    return {name: value for name, value in settings.items() if programs.major >= _SINCE.get(name, 0)}
 
 
 def _needs(programs: Programs, data_dir: Path, account: Account | None) -> dict[str, str]:

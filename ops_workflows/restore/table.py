@@ -134,6 +134,7 @@ def recover_table(
                 if source.execute(_DATABASE, [name]).fetchone() is None:
                     raise RefusedError(f"There was no database {name} at {moment}: name another, --database.")
             with connect(server.dsn(name, superuser), statement_seconds=0) as source, open_living() as living:
+                source.execute("SET lock_timeout = '60s'")  # a prepared transaction may hold it for ever
                 settle(source)
                 table = _find(source, name, wanted, moment)
                 progress.begin("fingerprint", None)

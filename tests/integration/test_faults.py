@@ -30,6 +30,13 @@ def test_the_fast_subset_is_noticed_and_leaves_nothing(settings: Settings, tmp_p
     assert [each for each in settings.scratch.iterdir() if each.is_dir()] == []
 
 
+def test_what_a_database_or_a_role_wants_of_its_sessions_is_not_followed(settings: Settings) -> None:
+    seen: list[Outcome] = []
+    summary = run_suite(settings.model_copy(update={"s3_prefix": "own"}), 3, only="a role's own", report=seen.append)
+    assert [each for each in seen if each.verdict is not Verdict.QUIET] == []
+    assert summary.variations == 3
+
+
 def test_in_a_folder_the_network_is_skipped(settings: Settings, tmp_path: Path) -> None:
     own = settings.model_copy(update={"repository_url": (tmp_path / "backups").as_uri()})
     seen: list[Outcome] = []

@@ -12,7 +12,10 @@ import pytest
 from ops_workflows.backup.take import take_backup
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.postgres.server import DataDirectory
+from ops_workflows.repository.backup import utc_now
+from ops_workflows.repository.canaries import Canary, note
 from ops_workflows.repository.catalogue import open_repository
+from ops_workflows.repository.drills import DRILL, drill_ids, drills
 from ops_workflows.repository.proofs import newest
 from ops_workflows.settings import Settings
 from tests.support.command import as_environment, ended, ops_here, started
@@ -70,6 +73,52 @@ def test_without_a_heartbeat_the_recovery_point_is_unknown_and_not_met(settings:
         done = ops_here(own, tmp_path, "drill")
     assert done.code == 1
     assert "must write to ops.heartbeat" in " ".join(done.out.split())
+
+
+def test_rows_of_a_clock_that_was_ahead_tell_neither_an_age_nor_a_moment(settings: Settings, tmp_path: Path) -> None:
+    with scratch_server() as server, reachable_folder() as folder:
+        with_heartbeats(server, -timedelta(days=365))
+        own = server.settings(settings, scratch_dir=folder / "scratch")
+        backup = take_backup(own)
+        ahead = utc_now() + timedelta(days=365)
+        note(open_repository(own, server.system), Canary(ahead, ahead, 1, backup.stop_lsn, "0" * 16))
+        done = ops_here(own, tmp_path, "drill", "--json")
+    found = {each["name"]: each for each in json.loads(done.out)["checks"]}
+    assert done.code == 1
+    assert found["exact"]["passed"] is True, found
+    assert found["rpo"]["passed"] is False
+    assert "no row is older" in found["rpo"]["finding"]
+
+
+def test_a_random_moment_that_no_canaries_surround_is_not_shown(
+    settings: Settings, server: ScratchServer, own: Settings, tmp_path: Path
+) -> None:
+    without = server.settings(settings, scratch_dir=own.scratch, upkeep_dsn=None)
+    backup = take_backup(without)
+    done = ops_here(without, tmp_path, "drill", "--json")
+    assert done.code == 1
+    found = {each["name"]: each["passed"] for each in json.loads(done.out)["checks"]}
+    assert found == {"rto": True, "rpo": True, "booted": True, "exact": False, "sound": True, "smoke": None}
+    assert "no canaries surround any moment of the window" in done.out
+    shown = newest(open_repository(without, server.system), [backup.id])[backup.id]
+    assert "exact" not in shown, "nothing was shown of the backup, for or against it"
+    assert not shown["drill"].passed
+
+
+def test_a_drill_after_one_whose_record_is_damaged(own: Settings, server: ScratchServer, tmp_path: Path) -> None:
+    assert ops_here(own, tmp_path, "drill").code == 0
+    repository = open_repository(own, server.system)
+    torn = f"{repository.layout.drills}{drill_ids(repository)[-1]}/{DRILL}"
+    kept = repository.store.get(torn)
+    repository.store.put(torn, kept[:100])
+    try:
+        done = ops_here(own, tmp_path, "drill", "--report", tmp_path / "page.html")
+        assert done.code == 0, done
+        assert f"{torn} cannot be read" in done.sentence
+        assert drill_ids(repository)[-1] == drills(repository)[-1].id
+        assert "RPO now" in ops_here(own, tmp_path, "status").out
+    finally:
+        repository.store.put(torn, kept)
 
 
 def test_killed_while_it_fetches(own: Settings, tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ from ops_workflows.backup.canary import plant
 from ops_workflows.backup.take import take_backup
 from ops_workflows.definitions import defs as definitions
 from ops_workflows.proof.ladder import Ladder
+from ops_workflows.proof.verify import verify_backups
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository, open_repository
 from ops_workflows.repository.log_ledger import seen
-from ops_workflows.repository.proofs import proofs
+from ops_workflows.repository.proofs import State, proofs
 from ops_workflows.repository.reach import read_listing
 from ops_workflows.repository.rungs import Rung
 from ops_workflows.settings import Settings
-from tests.support.bucket import change, flipped, put_back
+from tests.support.bucket import change, flipped, named, put_back
 from tests.support.command import as_environment, ops_here
 from tests.support.continuous import caught_up, receiving
 from tests.support.ladder import climb
@@ -83,6 +84,24 @@ def test_the_job_lays_the_ledger_out(own: Settings, monkeypatch: pytest.MonkeyPa
     (event,) = done.asset_materializations_for_node("backup_proof")
     assert event.metadata["faulty"].value == 0
     assert "| exact |" in str(event.metadata["ladder"].value)
+
+
+def test_the_job_fails_over_a_backup_that_is_damaged_and_says_all_it_knows(
+    own: Settings, repository: Repository, backup: Backup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in as_environment(own).items():
+        monkeypatch.setenv(name, value)
+    key = repository.layout.backup(backup.id, named(backup, "base.tar"))
+    before = repository.store.get(key)
+    change(repository, key, flipped)
+    try:
+        done = definitions.resolve_job_def("verify_backups").execute_in_process(raise_on_error=False)
+    finally:
+        put_back(repository, key, before)
+    assert not done.success
+    (event,) = done.asset_materializations_for_node("backup_proof")
+    assert event.metadata["faulty"].value == 1
+    assert {each.check_name for each in done.get_asset_check_evaluations()} == {"all_proved", "rto_forecast"}
 
 
 @pytest.mark.parametrize("name", ["base.tar", "backup_manifest", "rows.json"])
@@ -187,5 +206,20 @@ def test_a_record_that_is_damaged_is_a_finding(own: Settings, repository: Reposi
     done = ops_here(own, tmp_path, "verify", "--backup", "all", "--rung", "stored")
     assert done.code == 1
     assert f"{lost.id}  ?" in done.err
+    newest = ops_here(own, tmp_path, "verify", "--rung", "stored")
+    assert newest.code == 1
+    assert f"{lost.id}  ?" in newest.err
+    assert ops_here(own, tmp_path, "verify", "--backup", repository.find("latest").id, "--rung", "stored").code == 0
     status = json.loads(ops_here(own, tmp_path, "status", "--json").out)
     assert any(lost.id in problem for problem in status["problems"])
+
+
+def test_a_backup_that_is_damaged_leaves_the_turn_to_another(own: Settings, repository: Repository) -> None:
+    shown, other = repository.find("latest"), take_backup(own)
+    repository.store.delete([found.key for found in repository.store.objects(repository.layout.proofs(shown.id))])
+    key = repository.layout.backup(other.id, named(other, "base.tar"))
+    change(repository, key, flipped)
+    verified = verify_backups(own, Rung.STORED, Rung.CHECKSUMMED)
+    states = {backup_id: stands.states[Rung.CHECKSUMMED] for backup_id, stands in verified.standings.items()}
+    assert states == {shown.id: State.PASSED, other.id: State.NOT_RUN}
+    assert [fault for fault in verified.faults if other.id in fault]

@@ -1,5 +1,6 @@
 """Canaries: what a name tells, which of them a way forward passes, and between which of them a moment may lie."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.lsn import Lsn
-from ops_workflows.proof.drill_choice import Choice, Holding, Wanted, choose_drill, to_latest
+from ops_workflows.proof.drill_choice import Choice, Holding, Wanted, choose_drill, instead_of_random
 from ops_workflows.proof.witness import random_moment, witnesses
 from ops_workflows.repository.canaries import Canary, along, intervals
 from ops_workflows.repository.reach import Histories, furthest
@@ -52,6 +53,12 @@ def test_no_interval_where_the_clock_was_set_back() -> None:
     assert intervals([first, second], MOMENT) == []
 
 
+def test_no_interval_where_one_that_lies_earlier_in_the_log_is_of_a_later_time() -> None:
+    of_another_clock = replace(canary(9), lsn=at(3.5))
+    known = [canary(3), canary(4), of_another_clock]
+    assert [(each.first, each.second) for each in intervals(known, MOMENT)] == [(known[0], known[1])]
+
+
 def test_no_interval_from_before_the_backup_ended() -> None:
     known = [canary(1), canary(3), canary(4)]
     (only,) = intervals(known, taken(2).finished_at)
@@ -65,7 +72,7 @@ def test_a_random_moment_has_one_canary_on_each_side(places: list[float], seed: 
     if not between:
         return
     moment = random_moment(between, Random(seed))
-    asked = witnesses(known, moment, MOMENT)
+    asked = witnesses(known, moment, taken(2))
     assert asked.speak
     assert all(each.after < moment for each in asked.before)
     assert all(each.before > moment for each in asked.after)
@@ -74,9 +81,15 @@ def test_a_random_moment_has_one_canary_on_each_side(places: list[float], seed: 
 
 def test_of_what_was_committed_before_the_backup_only_the_last_is_asked_for() -> None:
     known = [canary(1), canary(1.5), canary(5)]
-    asked = witnesses(known, MOMENT + timedelta(minutes=4), taken(2).finished_at)
+    asked = witnesses(known, MOMENT + timedelta(minutes=4), taken(2))
     assert asked.before == (known[1],)
     assert asked.after == (known[2],)
+
+
+def test_one_that_is_in_the_backup_says_nothing_of_a_moment_before_its_time() -> None:
+    ahead = replace(canary(6), lsn=at(1.9))
+    known = [canary(1.5), canary(3), canary(5), ahead]
+    assert witnesses(known, MOMENT + timedelta(minutes=4), taken(2)).after == (known[2],)
 
 
 def holding(*places: float, drills: int = 0) -> Holding:
@@ -119,7 +132,9 @@ def test_a_turn_without_canaries_is_somebody_elses() -> None:
 @pytest.mark.parametrize("places", [(), (9,), (1, 1.5)])
 def test_without_canaries_there_is_no_random_moment(places: tuple[float, ...]) -> None:
     assert choose_drill(Wanted(), holding(*places), Random(1)) is None
-    assert to_latest(holding(*places), "x").route.moment == Latest()
+    instead = instead_of_random(holding(*places))
+    assert instead.route.moment == Latest()
+    assert instead.lacking is not None
 
 
 def test_what_is_asked_for_is_taken() -> None:

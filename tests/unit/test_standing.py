@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from ops_workflows.proof.standing import standing
-from ops_workflows.proof.verify import whose_turn
+from ops_workflows.proof.verify import in_turn
 from ops_workflows.repository.proofs import Proof, State, state
 from ops_workflows.repository.rungs import Rung
 from tests.support.records import MOMENT, backup
@@ -25,6 +25,7 @@ def proof(rung: Rung, *, passed: bool = True, days_ago: float = 0, seen: str = "
         (proof(Rung.STORED), State.PASSED),
         (proof(Rung.STORED, days_ago=6.9), State.PASSED),
         (proof(Rung.STORED, days_ago=7.1), State.STALE),
+        (proof(Rung.STORED, days_ago=-0.1), State.STALE),
         (proof(Rung.STORED, seen="b"), State.STALE),
         (proof(Rung.STORED, passed=False), State.FAILED),
         (proof(Rung.STORED, passed=False, days_ago=99, seen="b"), State.FAILED),
@@ -58,9 +59,23 @@ def test_what_is_old_is_called_stale() -> None:
     assert (stands.said, stands.age) == ("stored (stale)", "10 days")
 
 
-def test_the_turn_is_that_of_who_has_waited_longest() -> None:
+ABOVE = frozenset({Rung.RESTORED, Rung.BOOTED, Rung.SOUND})
+
+
+def turns(shown: dict[str, dict[str, Proof]]) -> str:
     backups = [backup(id=f"{day}", finished_at=MOMENT + timedelta(days=day)) for day in range(3)]
+    return "".join(each.id for each in in_turn(backups, shown, ABOVE))
+
+
+def test_the_turn_is_that_of_who_has_waited_longest() -> None:
     shown = {"0": {}, "1": {Rung.SOUND: proof(Rung.SOUND, days_ago=3)}, "2": {Rung.SOUND: proof(Rung.SOUND)}}
-    assert whose_turn(backups, shown, Rung.SOUND).id == "0"
-    assert whose_turn(backups, shown | {"0": {Rung.SOUND: proof(Rung.SOUND)}}, Rung.SOUND).id == "1"
-    assert whose_turn(backups, {each.id: {} for each in backups}, Rung.SOUND).id == "2"
+    assert turns(shown) == "012"
+    assert turns(shown | {"0": {Rung.SOUND: proof(Rung.SOUND, days_ago=1)}}) == "102"
+    assert turns({"0": {}, "1": {}, "2": {}}) == "210"
+
+
+def test_one_that_failed_further_up_was_tried() -> None:
+    failed = {Rung.RESTORED: proof(Rung.RESTORED, passed=False)}
+    assert turns({"0": {Rung.SOUND: proof(Rung.SOUND, days_ago=2)}, "1": {}, "2": failed}) == "102"
+    below = {Rung.STORED: proof(Rung.STORED)}
+    assert turns({"0": below, "1": failed, "2": failed | below}) == "021"

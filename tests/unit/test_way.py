@@ -66,6 +66,28 @@ def test_what_is_not_the_log_of_its_name(repository: Repository, log: bytes) -> 
         read_piece(repository, piece, SEGMENT)
 
 
+SWITCHED = LOG[: 3 * PAGE] + bytes(SIZE - 3 * PAGE)
+"""A segment that the server left for the next one."""
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(0, 2), (2, 5), (3, 5), (5, 128)])
+def test_of_a_segment_that_was_left_a_tail_may_be_all_padding(repository: Repository, begins: int, ends: int) -> None:
+    put(
+        repository, tail_key(1, START + begins * PAGE, START + ends * PAGE, SIZE), SWITCHED[begins * PAGE : ends * PAGE]
+    )
+    (piece,) = listed(repository).pieces
+    assert read_piece(repository, piece, SEGMENT) == SWITCHED[begins * PAGE : ends * PAGE]
+
+
+@pytest.mark.parametrize("ends", [2, 128])
+def test_no_segment_begins_with_padding(repository: Repository, ends: int) -> None:
+    name = segment_key(1, START, SIZE) if ends == 128 else tail_key(1, START, START + ends * PAGE, SIZE)
+    put(repository, name, bytes(ends * PAGE))
+    (piece,) = listed(repository).pieces
+    with pytest.raises(IntegrityError, match="is not what its name says"):
+        read_piece(repository, piece, SEGMENT)
+
+
 def test_the_ledger_knows_what_was_read_and_how_far_the_log_had_come(repository: Repository) -> None:
     for number in (3, 4):
         put(repository, segment_key(1, number * SIZE, SIZE), LOG)
