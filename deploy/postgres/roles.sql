@@ -43,6 +43,8 @@ BEGIN
 END
 $$;
 ALTER SCHEMA public OWNER TO ops_owner;
+-- Before it migrates it names the moment in the log, so that a restore can go back to it by name.
+GRANT EXECUTE ON FUNCTION pg_create_restore_point(text) TO ops_owner;
 -- Every role could create tables in `public` before PostgreSQL 15, and still can in databases that come from there.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO PUBLIC;

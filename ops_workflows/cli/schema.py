@@ -1,4 +1,4 @@
-"""`ops migrate up | down | status`."""
+"""`ops migrate up | down | goto | status | plan | force | baseline`."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,15 +8,17 @@ from ops_workflows.cli.backups import Json
 from ops_workflows.settings import Settings
 
 if TYPE_CHECKING:
-    from ops_workflows.schema.apply import Applied
+    from ops_workflows.schema.apply import Applied, Hearers
+
+_Version = Annotated[int, typer.Argument(help="The number that its file begins with; -1 for none.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     migrate = typer.Typer(help="Migrations of the schema, in golang-migrate's format.", no_args_is_help=True)
-    migrate.command()(up)
-    migrate.command()(down)
-    migrate.command()(status)
+    for command in (up, down, status, plan, force, baseline):
+        migrate.command()(command)
+    migrate.command(name="goto")(go_to)
     app.add_typer(migrate, name="migrate")
 
 
@@ -25,7 +27,7 @@ def up(*, limit: Annotated[int | None, typer.Option(help="Apply at most so many.
     from ops_workflows.schema.apply import migrate_up
 
     settings = Settings.read()
-    applied = migrate_up(settings.require("owner_dsn"), settings.migrations_dir, limit=limit, report=_say)
+    applied = migrate_up(settings.require("owner_dsn"), settings.migrations_dir, limit=limit, hearers=_hearers())
     print(f"{len(applied)} applied." if applied else "Nothing is pending.")
 
 
@@ -34,7 +36,75 @@ def down(*, steps: Annotated[int, typer.Argument(help="How many migrations to ta
     from ops_workflows.schema.apply import migrate_down
 
     settings = Settings.read()
-    migrate_down(settings.require("owner_dsn"), settings.migrations_dir, steps=steps, report=_say)
+    migrate_down(settings.require("owner_dsn"), settings.migrations_dir, steps=steps, hearers=_hearers())
+
+
+def go_to(version: _Version) -> None:
+    """Bring the application's schema to a version, up or down."""
+    from ops_workflows.schema.apply import migrate_to
+
+    settings = Settings.read()
+    steps = migrate_to(settings.require("owner_dsn"), settings.migrations_dir, version=version, hearers=_hearers())
+    print(f"{len(steps)} steps taken." if steps else f"It is at version {version}.")
+
+
+def plan(*, json: Json = False) -> None:
+    """Say what `up` would do, file by file, and how each would be run. Nothing is changed."""
+    from ops_workflows.cli.render import as_json, table
+    from ops_workflows.schema.apply import status as ask
+    from ops_workflows.schema.source import read_source
+
+    settings = Settings.read()
+    found = ask(settings.require("owner_dsn"), settings.migrations_dir)
+    pending = [(part.ledger, each) for part in (found.own, found.application) for each in part.pending]
+    rows = [(ledger, migration, read_source(migration.up)) for ledger, migration in pending]
+    if json:
+        as_json(
+            [
+                {
+                    "schema": ledger,
+                    "version": migration.version,
+                    "file": migration.up.name,
+                    "sha256": source.sha256,
+                    "statements": len(source.statements),
+                    "one_transaction": source.whole,
+                    "way_back": migration.down is not None,
+                }
+                for ledger, migration, source in rows
+            ]
+        )
+    else:
+        table(
+            ("schema", "file", "statements", "run", "way back"),
+            [
+                (
+                    ledger,
+                    migration.up.name,
+                    str(len(source.statements)),
+                    "whole" if source.whole else "statement by statement",
+                    "yes" if migration.down else "none",
+                )
+                for ledger, migration, source in rows
+            ],
+        )
+
+
+def force(version: _Version) -> None:
+    """Record a version without running anything, and that nothing is half done. Nobody checks that it is true."""
+    from ops_workflows.schema.apply import force as record
+
+    settings = Settings.read()
+    before = record(settings.require("owner_dsn"), settings.migrations_dir, version=version)
+    print(f"Recorded {version}; before, it was {before.version}{', dirty' if before.dirty else ''}.")
+
+
+def baseline(version: _Version) -> None:
+    """Take over a database whose schema was made in another way: record its version, run nothing of the application."""
+    from ops_workflows.schema.apply import baseline as record
+
+    settings = Settings.read()
+    record(settings.require("owner_dsn"), settings.migrations_dir, version=version)
+    print(f"Recorded {version}.")
 
 
 def status(*, json: Json = False) -> None:
@@ -73,7 +143,15 @@ def status(*, json: Json = False) -> None:
     raise typer.Exit(0 if found.current else 1)
 
 
+def _hearers() -> "Hearers":
+    from ops_workflows.cli.render import err
+    from ops_workflows.schema.apply import Hearers
+
+    return Hearers(_say, lambda sentence: err.print(sentence, markup=False, highlight=False, soft_wrap=True))
+
+
 def _say(applied: "Applied") -> None:
-    print(f"{applied.ledger} {applied.direction} {applied.version} {applied.name} ({applied.seconds:.2f} s)")
+    waited = f", {applied.waited:.1f} s of them for locks" if applied.waited else ""
+    print(f"{applied.ledger} {applied.direction} {applied.version} {applied.name} ({applied.seconds:.2f} s{waited})")
     for warning in applied.warnings:
         print(f"  PostgreSQL warned: {warning}")

@@ -1,21 +1,35 @@
 """Carrying migrations out: the project's own first, then the application's, each recorded as golang-migrate does."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops_workflows.errors import DatabaseError
+from ops_workflows.errors import DatabaseError, RefusedError
 from ops_workflows.postgres.connection import Connection
 from ops_workflows.schema.files import Migration, read_migrations
+from ops_workflows.schema.foundation import lay_foundation
+from ops_workflows.schema.history import Foundation, History
 from ops_workflows.schema.ledger import TABLE, Ledger
-from ops_workflows.schema.plan import Direction, Position, Step, plan_down, plan_up
-from ops_workflows.schema.script import run_script
+from ops_workflows.schema.plan import (
+    Direction,
+    Position,
+    Step,
+    plan_down,
+    plan_goto,
+    plan_up,
+    require_version,
+)
+from ops_workflows.schema.resume import Rest, find_rest
 from ops_workflows.schema.session import DEFAULT_PATIENCE, Patience, connected, exclusive
+from ops_workflows.schema.source import read_source
+from ops_workflows.schema.step import Site, StepRun
 
 OWN = Ledger("ops")
 OWN_DIRECTORY = Path(__file__).parent / "ops_migrations"
+_FORCED = "force"
+_BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,8 @@ class Applied:
     version: int
     name: str
     seconds: float
+    waited: float = 0.0
+    """Of these seconds, those that went by with attempts that did not get their locks."""
     warnings: tuple[str, ...] = ()
     """What PostgreSQL warned of while the file ran."""
 
@@ -54,7 +70,20 @@ class Status:
         return not any(part.pending or part.position.dirty for part in (self.application, self.own))
 
 
-type Report = Callable[[Applied], None]
+@dataclass(frozen=True)
+class Hearers:
+    """Who hears of a run.
+
+    Attributes:
+        applied: Of each step that was taken.
+        said: Of what deserves a sentence.
+    """
+
+    applied: Callable[[Applied], None] = lambda _applied: None
+    said: Callable[[str], None] = lambda _said: None
+
+
+SILENT = Hearers()
 
 
 def migrate_up(
@@ -62,25 +91,20 @@ def migrate_up(
     directory: Path,
     *,
     limit: int | None = None,
-    report: Report | None = None,
+    hearers: Hearers = SILENT,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> list[Applied]:
     """Apply the project's own migrations, then the application's from `directory`, at most `limit` of the latter.
 
+    Of a file that an earlier run of ours has left half done, the rest is carried out first.
+
     Raises:
         ConfigurationError: The folder is not one of migrations.
         RefusedError: The schema is dirty or ahead of the folder, or another migration is running.
-        DatabaseError: A step failed; its version is left marked dirty.
+        DatabaseError: A step failed; see `StepRun`.
     """
-    own, application = read_migrations(OWN_DIRECTORY), read_migrations(directory)
-    with _alone(dsn, patience) as (connection, ledger):
-        # Both are planned before either is carried out, so that a refusal leaves everything as it was.
-        own_steps = plan_up(OWN.position(connection), own)
-        steps = plan_up(ledger.position(connection), application, limit)
-        return [
-            *_take(connection, OWN, own_steps, report),
-            *_take(connection, ledger, steps, report),
-        ]
+    application = read_migrations(directory)
+    return _migrate(dsn, application, lambda at: plan_up(at, application, limit), hearers, patience)
 
 
 def migrate_down(
@@ -88,7 +112,7 @@ def migrate_down(
     directory: Path,
     *,
     steps: int,
-    report: Report | None = None,
+    hearers: Hearers = SILENT,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> list[Applied]:
     """Undo the newest `steps` migrations of the application; the project's own stay.
@@ -96,11 +120,64 @@ def migrate_down(
     Raises:
         ConfigurationError: The folder is not one of migrations.
         RefusedError: The schema is dirty or ahead of the folder, has fewer steps, or one of them has no way back.
-        DatabaseError: A step failed; the version before it is left marked dirty.
+        DatabaseError: A step failed; see `StepRun`.
     """
     application = read_migrations(directory)
+    return _migrate(dsn, application, lambda at: plan_down(at, application, steps), hearers, patience)
+
+
+def migrate_to(
+    dsn: str,
+    directory: Path,
+    *,
+    version: int,
+    hearers: Hearers = SILENT,
+    patience: Patience = DEFAULT_PATIENCE,
+) -> list[Applied]:
+    """Bring the application's schema to a version, up or down.
+
+    Raises:
+        ConfigurationError: The folder is not one of migrations.
+        RefusedError: The schema is dirty or ahead of the folder, the version has no file, or a step has no way back.
+        DatabaseError: A step failed; see `StepRun`.
+    """
+    application = read_migrations(directory)
+    return _migrate(dsn, application, lambda at: plan_goto(at, application, version), hearers, patience)
+
+
+def force(dsn: str, directory: Path, *, version: int, patience: Patience = DEFAULT_PATIENCE) -> Position:
+    """Record a version without running anything, and that nothing is half done; where the schema stood before.
+
+    Raises:
+        ConfigurationError: The folder is not one of migrations.
+        RefusedError: The version has no file and is not -1, for none; or another migration is running.
+    """
+    application = read_migrations(directory)
+    require_version(version, application)
     with _alone(dsn, patience) as (connection, ledger):
-        return list(_take(connection, ledger, plan_down(ledger.position(connection), application, steps), report))
+        before = ledger.position(connection)
+        _record(connection, ledger, version, _FORCED)
+        return before
+
+
+def baseline(dsn: str, directory: Path, *, version: int, patience: Patience = DEFAULT_PATIENCE) -> None:
+    """Record that a schema which was made in another way is at a version; the project's own migrations are applied.
+
+    Raises:
+        ConfigurationError: The folder is not one of migrations.
+        RefusedError: Migrations have been recorded already, or the version has no file.
+    """
+    application = read_migrations(directory)
+    require_version(version, application)
+    with _alone(dsn, patience) as (connection, ledger):
+        position = ledger.position(connection)
+        if position != Position():
+            raise RefusedError(
+                f"{ledger} is at version {position.version} already: a baseline is for a schema that no migration has "
+                "been recorded of. To say that another version is true: `ops migrate force`."
+            )
+        _own(connection, patience, SILENT)
+        _record(connection, ledger, version, _BASELINE)
 
 
 def status(dsn: str, directory: Path, *, patience: Patience = DEFAULT_PATIENCE) -> Status:
@@ -116,6 +193,64 @@ def status(dsn: str, directory: Path, *, patience: Patience = DEFAULT_PATIENCE) 
             _status(connection, _application_ledger(connection), application),
             _status(connection, OWN, read_migrations(OWN_DIRECTORY)),
         )
+
+
+def _migrate(
+    dsn: str,
+    application: Sequence[Migration],
+    plan: Callable[[Position], list[Step]],
+    hearers: Hearers,
+    patience: Patience,
+) -> list[Applied]:
+    with _alone(dsn, patience) as (connection, ledger):
+        # All is planned before anything is carried out, so that a refusal leaves everything as it was.
+        rest = find_rest(connection, ledger.position(connection), application, History(ledger.schema))
+        position = Position(rest.step.target) if rest else ledger.position(connection)
+        steps = plan(position)
+        done = _own(connection, patience, hearers)
+        foundation = lay_foundation(connection, ledger.schema, position.version) if steps else Foundation()
+        site = Site(connection, ledger, History(ledger.schema, foundation), patience, hearers.said)
+        if rest is not None:
+            done.append(_finish(site, rest, hearers))
+        return [*done, *_take(site, steps, hearers)]
+
+
+def _own(connection: Connection, patience: Patience, hearers: Hearers) -> list[Applied]:
+    site = Site(connection, OWN, History(OWN.schema), patience, hearers.said)
+    return list(_take(site, plan_up(OWN.position(connection), read_migrations(OWN_DIRECTORY)), hearers))
+
+
+def _take(site: Site, steps: list[Step], hearers: Hearers) -> Iterator[Applied]:
+    sources = [read_source(step.script) for step in steps]  # before the first is carried out
+    if steps:
+        site.ledger.create(site.connection)
+    for step, source in zip(steps, sources, strict=True):
+        began, run = time.monotonic(), StepRun(site, step, source)
+        run.take()
+        yield _report(run, began, hearers)
+
+
+def _finish(site: Site, rest: Rest, hearers: Hearers) -> Applied:
+    name, whole = rest.step.script.name, len(rest.source.statements)
+    hearers.said(f"{name} was left half done: {rest.done} of its {whole} statements have been carried out. Going on.")
+    began, run = time.monotonic(), StepRun(site, rest.step, rest.source)
+    run.finish_piecewise(rest.entry, rest.done)
+    return _report(run, began, hearers)
+
+
+def _report(run: StepRun, began: float, hearers: Hearers) -> Applied:
+    migration, ledger = run.step.migration, run.site.ledger.schema
+    seconds = time.monotonic() - began
+    applied = Applied(ledger, run.step.direction, migration.version, migration.name, seconds, run.waited, run.warnings)
+    hearers.applied(applied)
+    return applied
+
+
+def _record(connection: Connection, ledger: Ledger, version: int, how: str) -> None:
+    with connection.transaction():
+        ledger.create(connection)
+        ledger.record(connection, Position(version))
+        History(ledger.schema).add(connection, version, how)
 
 
 def _status(connection: Connection, ledger: Ledger, migrations: Iterable[Migration]) -> LedgerStatus:
@@ -137,24 +272,3 @@ def _application_ledger(connection: Connection) -> Ledger:
     if row is None or row[0] is None:
         raise DatabaseError("The search_path names no existing schema to migrate: set it on the role or the database.")
     return Ledger(row[0])
-
-
-def _take(connection: Connection, ledger: Ledger, steps: list[Step], report: Report | None) -> Iterator[Applied]:
-    if steps:
-        ledger.create(connection)
-    for step in steps:
-        began = time.monotonic()
-        ledger.record(connection, Position(step.target, dirty=True))
-        try:
-            warnings = run_script(connection, step.script)
-        except DatabaseError as error:
-            raise DatabaseError(
-                f"{error} {ledger.schema}.{TABLE} is left at version {step.target}, marked dirty: see what the file "
-                "left, complete or undo that by hand, then set version and dirty = false there."
-            ) from error
-        ledger.record(connection, Position(step.target))
-        migration, seconds = step.migration, time.monotonic() - began
-        applied = Applied(ledger.schema, step.direction, migration.version, migration.name, seconds, warnings)
-        if report:
-            report(applied)
-        yield applied

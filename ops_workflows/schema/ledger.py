@@ -18,6 +18,9 @@ class Ledger:
 
     schema: str
 
+    def __str__(self) -> str:
+        return f"{self.schema}.{TABLE}"
+
     @property
     def _name(self) -> sql.Identifier:
         return sql.Identifier(self.schema, TABLE)

@@ -45,8 +45,7 @@ def plan_up(position: Position, migrations: Sequence[Migration], limit: int | No
     """
     if limit is not None and limit < 1:
         raise RefusedError(f"Cannot apply {limit} migrations: ask for at least one.")
-    ahead = migrations[_applied(position, migrations) :][:limit]
-    return [Step(Direction.UP, migration, migration.up, migration.version) for migration in ahead]
+    return [_up(migration) for migration in migrations[_applied(position, migrations) :][:limit]]
 
 
 def plan_down(position: Position, migrations: Sequence[Migration], steps: int) -> list[Step]:
@@ -61,8 +60,50 @@ def plan_down(position: Position, migrations: Sequence[Migration], steps: int) -
         raise RefusedError(f"Cannot go back {steps} migrations: say how many, at least one.")
     if steps > applied:
         raise RefusedError(f"Cannot go back {steps} migrations: only {applied} have been applied.")
+    return _down(migrations, applied, applied - steps)
+
+
+def plan_goto(position: Position, migrations: Sequence[Migration], version: int) -> list[Step]:
+    """The steps from `position` to a version, up or down; none if it is there.
+
+    Raises:
+        RefusedError: The schema is dirty, stands at a version that has no file, the wanted one has none, or a step back
+            has no way; decided before the first is taken.
+    """
+    applied, wanted = _applied(position, migrations), _number(version, migrations)
+    if wanted < applied:
+        return _down(migrations, applied, wanted)
+    return [_up(migration) for migration in migrations[applied:wanted]]
+
+
+def require_version(version: int, migrations: Sequence[Migration]) -> None:
+    """See to it that a version can be recorded by hand: it has a file, or is none at all.
+
+    Raises:
+        RefusedError: It has no file.
+    """
+    _number(version, migrations)
+
+
+def _number(version: int, migrations: Sequence[Migration]) -> int:
+    """How many of `migrations` lie behind a version."""
+    if version == NOTHING:
+        return 0
+    versions = [migration.version for migration in migrations]
+    if version not in versions:
+        raise RefusedError(
+            f"There is no migration {version}: the folder has {versions[0]} to {versions[-1]}; {NOTHING} means none."
+        )
+    return versions.index(version) + 1
+
+
+def _up(migration: Migration) -> Step:
+    return Step(Direction.UP, migration, migration.up, migration.version)
+
+
+def _down(migrations: Sequence[Migration], applied: int, wanted: int) -> list[Step]:
     plan = []
-    for index in range(applied - 1, applied - 1 - steps, -1):
+    for index in range(applied - 1, wanted - 1, -1):
         migration = migrations[index]
         if migration.down is None:
             raise RefusedError(f"Cannot go back past {migration.up.name}: it has no down file.")
@@ -76,7 +117,7 @@ def _applied(position: Position, migrations: Sequence[Migration]) -> int:
     if position.dirty:
         raise RefusedError(
             f"The schema is dirty at version {position.version}: a step to it began and did not end well. See what it "
-            "left, complete or undo that by hand, then set version and dirty = false in schema_migrations."
+            "left, complete or undo that by hand, and say what is true then: `ops migrate force` with the version."
         )
     if position.version == NOTHING:
         return 0

@@ -1,44 +1,77 @@
-"""Running one migration file as one query, and saying where in it an error arose."""
+"""Running SQL of a migration file as one query, and saying where in the file an error arose."""
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import generators
 
-from ops_workflows.errors import ConfigurationError, DatabaseError
+from ops_workflows.errors import DatabaseError
 from ops_workflows.postgres.connection import Connection
+from ops_workflows.schema.source import Source
+from ops_workflows.schema.statements import Statement
 
-# What must be recognised to know which semicolons end a statement. An E'' string is tried before a word is.
-_TOKEN = re.compile(
-    r"""
-      (?P<blank>   \s+ | --[^\n]* )
-    | (?P<comment> /\* )
-    | (?P<quoted>  [eE]'(?:[^'\\]|\\.|'')*' | '(?:[^']|'')*' | "(?:[^"]|"")*"
-                 | \$(?P<tag>[^\W\d]\w*)?\$ .*? \$(?(tag)(?P=tag))\$ )
-    | (?P<word>    [^\W\d][\w$]* )
-    | (?P<mark>    . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_CARET_WIDTH = 100  # characters of a line that are shown around the place of an error
 
 
-def run_script(connection: Connection, path: Path) -> tuple[str, ...]:
-    """Send a whole file as one simple query: outside a transaction block, it is one implicit transaction.
+class LockNotHadError(DatabaseError):
+    """A statement has waited for a lock for as long as it may: nothing of it was done."""
+
+
+def run_whole(connection: Connection, source: Source) -> tuple[str, ...]:
+    """Send a whole file as one simple query, inside the transaction that is open.
 
     Returns:
         The warnings that PostgreSQL gave.
 
     Raises:
-        ConfigurationError: The file cannot be read as UTF-8 text.
+        LockNotHadError: It has waited too long for a lock.
         DatabaseError: PostgreSQL refused it; the text names file, line and what PostgreSQL said.
     """
+    warnings = _run(connection, source, source.text, 0, source.statements)
+    _require_state(connection, source, psycopg.pq.TransactionStatus.INTRANS)
     try:
-        sql = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"The migration {path} cannot be read: {error}.") from None
+        connection.execute(
+            "SET CONSTRAINTS ALL IMMEDIATE"
+        )  # so that what is deferred fails here, where the file is known
+    except psycopg.Error as error:
+        raise DatabaseError(_said(source, error, 0, source.statements, len(source.statements) - 1)) from error
+    return warnings
+
+
+def run_statement(connection: Connection, source: Source, statement: Statement) -> tuple[str, ...]:
+    """Send one statement of a file.
+
+    Returns:
+        The warnings that PostgreSQL gave.
+
+    Raises:
+        LockNotHadError: It has waited too long for a lock.
+        DatabaseError: PostgreSQL refused it; the text names file, line and what PostgreSQL said.
+    """
+    return _run(connection, source, source.text[statement.start : statement.end], statement.start, [statement])
+
+
+def require_idle(connection: Connection, source: Source) -> None:
+    """See to it that a file has ended each transaction that it began.
+
+    Raises:
+        DatabaseError: It has not; the transaction is rolled back.
+    """
+    _require_state(connection, source, psycopg.pq.TransactionStatus.IDLE)
+
+
+def describe(error: psycopg.Error) -> str:
+    """What PostgreSQL, or the connection to it, said: one sentence with its detail and hint."""
+    diag = error.diag
+    said = [diag.message_primary or " ".join(str(error).split()), diag.message_detail, diag.message_hint]
+    if diag.context:
+        said.append(f"In {diag.context.splitlines()[0]}")
+    return ". ".join(part.rstrip(".") for part in said if part) + "."
+
+
+def _run(
+    connection: Connection, source: Source, sql: str, offset: int, statements: Sequence[Statement]
+) -> tuple[str, ...]:
     warnings: list[str] = []
     completed = 0
 
@@ -56,82 +89,47 @@ def run_script(connection: Connection, path: Path) -> tuple[str, ...]:
         if failed is not None:
             raise psycopg.errors.error_from_result(failed)
     except psycopg.Error as error:
-        place = _place(path, sql, error, completed)
-        raise DatabaseError(f"{place}: {describe(error)}") from error
+        kind = LockNotHadError if isinstance(error, psycopg.errors.LockNotAvailable) else DatabaseError
+        raise kind(_said(source, error, offset, statements, completed)) from error
     finally:
         connection.remove_notice_handler(listen)
-    _expect_idle(connection, path)
     return tuple(warnings)
 
 
-def describe(error: psycopg.Error) -> str:
-    """What PostgreSQL, or the connection to it, said: one sentence with its detail and hint."""
-    diag = error.diag
-    said = [diag.message_primary or " ".join(str(error).split()), diag.message_detail, diag.message_hint]
-    if diag.context:
-        said.append(f"In {diag.context.splitlines()[0]}")
-    return ". ".join(part.rstrip(".") for part in said if part) + "."
-
-
-def statement_starts(sql: str) -> Iterator[int]:
-    """Offsets at which the statements of a script begin, comments and empty statements left out."""
-    at, depth, atomic, begun, last_word = 0, 0, False, False, ""
-    while match := _TOKEN.match(sql, at):
-        at = match.end()
-        kind, text = match.lastgroup, match.group()
-        if kind == "tag":
-            kind = "quoted"
-        if kind == "comment":
-            at = _comment_end(sql, at)
-        if kind in {"blank", "comment"}:
-            continue
-        if text == ";" and depth == 0:
-            begun, last_word = False, ""
-            continue
-        if not begun:
-            begun, atomic = True, False
-            yield match.start()
-        word = text.lower() if kind == "word" else ""
-        # A function body in standard SQL holds semicolons between BEGIN ATOMIC and END; a rule holds them in brackets.
-        opens_body = word == "atomic" and last_word == "begin"
-        atomic = atomic or opens_body
-        if text == "(" or opens_body or (atomic and word == "case"):
-            depth += 1
-        elif text == ")" or (atomic and word == "end"):
-            depth -= 1
-        last_word = word
-
-
-def _comment_end(sql: str, at: int) -> int:
-    """Where a comment ends that was opened before `at`; in PostgreSQL they nest."""
-    depth = 1
-    while depth and (edge := _COMMENT_EDGE.search(sql, at)):
-        depth += 1 if edge.group() == "/*" else -1
-        at = edge.end()
-    return len(sql) if depth else at
-
-
-def _place(path: Path, sql: str, error: psycopg.Error, completed: int) -> str:
-    """File and line of a failure: PostgreSQL's own position, else the first line of the statement that failed."""
+def _said(source: Source, error: psycopg.Error, offset: int, statements: Sequence[Statement], completed: int) -> str:
+    """File, line, what PostgreSQL said, and where it names a place, the line with a caret under it."""
     position = error.diag.statement_position
     if position is not None:
-        offset = int(position) - 1
-    else:
-        starts = list(statement_starts(sql))
-        # Without a message of the server's, the connection was lost, and we do not know how far the server came.
-        if error.diag.message_primary is None or completed >= len(starts):
-            return str(path)
-        # What fails only when the transaction commits is reported with the last statement.
-        offset = starts[completed]
-    return f"{path}, line {sql.count(chr(10), 0, offset) + 1}"
+        at = offset + int(position) - 1
+        return f"{source.path}, line {source.line(at)}: {describe(error)}{_caret(source.text, at)}"
+    # Without a message of the server's, the connection was lost, and we do not know how far the server came.
+    if error.diag.message_primary is None or completed >= len(statements):
+        return f"{source.path}: {describe(error)}"
+    # What fails only when the transaction commits is reported with the last statement.
+    return f"{source.path}, line {source.line(statements[completed].start)}: {describe(error)}"
 
 
-def _expect_idle(connection: Connection, path: Path) -> None:
+def _caret(text: str, at: int) -> str:
+    start = text.rfind("\n", 0, at) + 1
+    line = text[start:].partition("\n")[0].rstrip("\r").replace("\t", " ")
+    column = min(at - start, len(line))
+    shown = max(0, column - _CARET_WIDTH // 2)
+    return f"\n    {line[shown : shown + _CARET_WIDTH]}\n    {' ' * (column - shown)}^"
+
+
+def _require_state(connection: Connection, source: Source, wanted: psycopg.pq.TransactionStatus) -> None:
     status = connection.info.transaction_status
-    if status == psycopg.pq.TransactionStatus.IDLE:
+    if status == wanted:
         return
     # Closing is the one way out of every state, and rolls back what is open.
     connection.close()
     if status == psycopg.pq.TransactionStatus.ACTIVE:
-        raise DatabaseError(f"{path} waits for data of COPY … FROM STDIN, which a migration cannot send: use INSERT.")
-    raise DatabaseError(f"{path} begins a transaction and does not end it: remove BEGIN, each file is one transaction.")
+        raise DatabaseError(
+            f"{source.path} waits for data of COPY … FROM STDIN, which a migration cannot send: use INSERT."
+        )
+    if status == psycopg.pq.TransactionStatus.IDLE:
+        raise DatabaseError(
+            f"{source.path} ends the transaction that it is run in: write “-- ops: no-transaction” above its first "
+            "statement."
+        )
+    raise DatabaseError(f"{source.path} begins a transaction and does not end it: add COMMIT, or remove BEGIN.")

@@ -23,8 +23,10 @@ class Patience:
 
     connect: int = 10
     other_migration: float = 15
-    table_lock: float = 10
+    table_lock: float = 2
     """A statement that waits for a lock makes every later query on that table queue behind it: keep this short."""
+    locks: float = 120
+    """How long an attempt that did not get its locks is made again, a little later each time."""
     statement: int = 3600
 
 

@@ -1,55 +1,30 @@
-import os
-import secrets
-import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from ops_workflows.errors import ConfigurationError, DatabaseError, RefusedError
+from ops_workflows.errors import ConfigurationError, DatabaseError, OpsError, RefusedError
 from ops_workflows.local.stack import Stack
 from ops_workflows.postgres.connection import connect
-from ops_workflows.schema.apply import Applied, migrate_down, migrate_up, status
+from ops_workflows.schema.apply import OWN_DIRECTORY, Applied, Hearers, migrate_down, migrate_up, status
+from ops_workflows.schema.files import read_migrations
 from ops_workflows.schema.plan import NOTHING, Direction, Position
 from ops_workflows.schema.session import Patience, lock_ids
 from ops_workflows.settings import Settings
+from tests.support.schema import MIGRATIONS, Database, killed_while, own_database, rows, write
 
-ROOT = Path(__file__).parents[2]
-MIGRATIONS = ROOT / "migrations"
-ROLES = ROOT / "deploy/postgres/roles.sql"
 CATALOGUE = (Path(__file__).parent / "test_schema_catalogue.sql").read_text()
-HASTY = Patience(other_migration=0.5, table_lock=0.5)
-
-
-@dataclass(frozen=True)
-class Database:
-    """A database of a test's own, with the roles of every other."""
-
-    owner: str
-    upkeep: str
-    superuser: str
+OWN_VERSIONS = [("ops", migration.version) for migration in read_migrations(OWN_DIRECTORY)]
+HASTY = Patience(other_migration=0.5, table_lock=0.5, locks=0.5)
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    owner, upkeep, name = settings.require("owner_dsn"), settings.require("upkeep_dsn"), f"t_{secrets.token_hex(4)}"
-    superuser = make_conninfo(owner, user="postgres", dbname=name)
-    with connect(superuser, dbname="postgres") as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        try:
-            with connect(superuser) as inside:
-                inside.execute(ROLES.read_bytes())
-            yield Database(make_conninfo(owner, dbname=name), make_conninfo(upkeep, dbname=name), superuser)
-        finally:
-            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+    with own_database(settings) as made:
+        yield made
 
 
 @pytest.fixture
@@ -58,29 +33,9 @@ def stack_standby(stack: Stack, settings: Settings) -> str:
     return make_conninfo(settings.require("owner_dsn"), port=address.rpartition(":")[2])
 
 
-def rows(dsn: str, query: str) -> list[tuple[object, ...]]:
-    with connect(dsn) as connection:
-        return connection.execute(query.encode()).fetchall()
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.05)
-
-
-def write(folder: Path, **files: str) -> Path:
-    """Migration files by keyword: `up1="…"`, `down1="…"`."""
-    for key, text in files.items():
-        direction, version = key.rstrip("0123456789"), key.lstrip("updown")
-        (folder / f"{int(version):06d}_step.{direction}.sql").write_text(text)
-    return folder
-
-
 def test_all_up_all_down_and_up_again_is_the_same_schema(database: Database) -> None:
     applied = migrate_up(database.owner, MIGRATIONS)
-    assert [(step.ledger, step.version) for step in applied] == [("ops", 1), ("public", 1), ("public", 2)]
+    assert [(step.ledger, step.version) for step in applied] == [*OWN_VERSIONS, ("public", 1), ("public", 2)]
     first = rows(database.owner, CATALOGUE)
     assert len(first) > 200
     assert status(database.owner, MIGRATIONS).current
@@ -107,16 +62,16 @@ def test_status_of_an_untouched_database_touches_nothing(database: Database) -> 
     found = status(database.owner, MIGRATIONS)
     assert found.application.position == Position(NOTHING)
     assert [migration.version for migration in found.application.pending] == [1, 2]
-    assert [migration.version for migration in found.own.pending] == [1]
+    assert [("ops", migration.version) for migration in found.own.pending] == OWN_VERSIONS
     assert not found.current
     assert rows(database.owner, CATALOGUE) == before
 
 
 def test_a_limit_is_of_the_applications_migrations(database: Database) -> None:
     reported: list[Applied] = []
-    applied = migrate_up(database.owner, MIGRATIONS, limit=1, report=reported.append)
+    applied = migrate_up(database.owner, MIGRATIONS, limit=1, hearers=Hearers(reported.append))
     assert applied == reported
-    assert [(step.ledger, step.version) for step in applied] == [("ops", 1), ("public", 1)]
+    assert [(step.ledger, step.version) for step in applied] == [*OWN_VERSIONS, ("public", 1)]
 
 
 def test_the_seeds_down_keeps_what_users_added_or_had_before(database: Database) -> None:
@@ -203,19 +158,16 @@ def test_upkeep_writes_heartbeats_and_cannot_change_them(database: Database) -> 
             connection.execute("drop table ops.heartbeat")
 
 
-def test_a_failure_names_file_line_and_cause_and_leaves_the_version_dirty(database: Database, tmp_path: Path) -> None:
+def test_a_failure_names_file_line_and_cause_and_leaves_nothing(database: Database, tmp_path: Path) -> None:
     write(tmp_path, up1="create table a (x int);", up2="-- comment\n\ncreate table b (x int);\nselect nothing\nfrom b;")
-    with pytest.raises(DatabaseError, match=r'000002_step\.up\.sql, line 4: column "nothing" does not exist'):
+    with pytest.raises(DatabaseError, match=r'000002_step\.up\.sql, line 4: column "nothing" does not exist') as raised:
         migrate_up(database.owner, tmp_path)
-    found = status(database.owner, tmp_path)
-    assert found.application.position == Position(2, dirty=True)
+    assert "\n    select nothing\n           ^" in str(raised.value)
+    assert status(database.owner, tmp_path).application.position == Position(1)
     assert rows(database.owner, "select to_regclass('a')::text, to_regclass('b')::text") == [("a", None)]
-    for attempt in (
-        lambda: migrate_up(database.owner, tmp_path),
-        lambda: migrate_down(database.owner, tmp_path, steps=1),
-    ):
-        with pytest.raises(RefusedError, match="dirty at version 2"):
-            attempt()
+    failed = rows(database.owner, "select version, direction, said from ops.migration_history where result = 'failed'")
+    assert [(version, direction) for version, direction, _ in failed] == [(2, "up")]
+    assert "line 4" in str(failed[0][2])
 
 
 @pytest.mark.parametrize(
@@ -230,22 +182,23 @@ def test_a_failure_names_file_line_and_cause_and_leaves_the_version_dirty(databa
             "create table p (x int unique, y int references p (x) initially deferred);\ninsert into p\nvalues (1, 2);",
             "line 2: insert or update on table",  # found at the commit, which belongs to the last statement
         ),
-        ("create table a (x int);\nbegin;\ncreate table b (x int);", "does not end it"),
+        ("create table a (x int);\nbegin;\ncreate table b (x int);", "line 2, begins a transaction and does not end"),
+        ("create table a (x int);\ndo $$ begin commit; end $$;", "line 2: invalid transaction termination"),
         ("create table a (x int);\ncopy a from stdin;", "waits for data of COPY"),
     ],
 )
 def test_a_failure_says_where(database: Database, tmp_path: Path, script: str, said: str) -> None:
-    with pytest.raises(DatabaseError, match=said):
+    with pytest.raises(OpsError, match=said):
         migrate_up(database.owner, write(tmp_path, up1=script))
-    assert status(database.owner, tmp_path).application.position == Position(1, dirty=True)
+    assert status(database.owner, tmp_path).application.position == Position()
 
 
-def test_a_failed_first_down_is_recorded_as_golang_migrate_does(database: Database, tmp_path: Path) -> None:
+def test_a_failed_first_down_leaves_the_first_version(database: Database, tmp_path: Path) -> None:
     write(tmp_path, up1="create table a (x int);", down1="drop table b;")
     migrate_up(database.owner, tmp_path)
     with pytest.raises(DatabaseError, match='line 1: table "b" does not exist'):
         migrate_down(database.owner, tmp_path, steps=1)
-    assert rows(database.owner, "table schema_migrations") == [(-1, True)]
+    assert rows(database.owner, "table schema_migrations") == [(1, False)]
 
 
 def test_an_index_is_built_concurrently_alone_in_its_file(database: Database, tmp_path: Path) -> None:
@@ -285,7 +238,7 @@ def test_of_many_at_once_each_migration_is_applied_by_one(database: Database) ->
         threads.append(thread)
     for thread in threads:
         thread.join(60)
-    assert sorted((step.ledger, step.version) for step in applied) == [("ops", 1), ("public", 1), ("public", 2)]
+    assert sorted((step.ledger, step.version) for step in applied) == [*OWN_VERSIONS, ("public", 1), ("public", 2)]
 
 
 def test_a_table_that_somebody_holds_is_waited_for_only_so_long(database: Database, tmp_path: Path) -> None:
@@ -297,6 +250,26 @@ def test_a_table_that_somebody_holds_is_waited_for_only_so_long(database: Databa
             migrate_up(database.owner, tmp_path, patience=HASTY)
 
 
+def test_a_lock_that_comes_free_is_had_by_a_later_attempt(database: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table a (x int);", up2="insert into a values (1); alter table a add y int;")
+    migrate_up(database.owner, tmp_path, limit=1)
+    said: list[str] = []
+    with connect(database.owner) as other:
+        other.execute("begin; lock table a in access share mode")
+
+        def hear(sentence: str) -> None:
+            said.append(sentence)
+            other.execute("rollback")
+
+        patience = Patience(table_lock=0.2, locks=60)
+        (done,) = migrate_up(database.owner, tmp_path, hearers=Hearers(said=hear), patience=patience)
+    assert "Trying again" in said[0]
+    assert done.waited > 0.2
+    assert rows(database.owner, "select x, y from a") == [(1, None)]
+    waited = "select lock_wait_seconds > 0.2, result from ops.migration_history where version = 2 and ledger = 'public'"
+    assert rows(database.owner, waited) == [(True, "applied")]
+
+
 def test_a_dump_in_progress_does_not_hold_the_version_table_up(database: Database, tmp_path: Path) -> None:
     write(tmp_path, up1="create table a (x int);", up2="create table b (x int);")
     migrate_up(database.owner, tmp_path, limit=1)
@@ -305,26 +278,14 @@ def test_a_dump_in_progress_does_not_hold_the_version_table_up(database: Databas
         migrate_up(database.owner, tmp_path, patience=HASTY)
 
 
-def test_a_killed_run_leaves_the_version_dirty_and_its_lock_free(database: Database, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_nothing_and_its_lock_free(database: Database, tmp_path: Path) -> None:
     write(tmp_path, up1="create table a (x int);\nselect pg_sleep(60);")
-    program = (
-        "import sys; from pathlib import Path; from ops_workflows.schema.apply import migrate_up; "
-        "migrate_up(sys.stdin.read(), Path(sys.argv[1]))"
-    )
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, text=True) as child:
-        try:
-            assert child.stdin is not None
-            child.stdin.write(database.owner)
-            child.stdin.close()
-            wait_for(lambda: status(database.owner, tmp_path).application.position == Position(1, dirty=True))
-        finally:
-            os.kill(child.pid, signal.SIGKILL)
-        child.wait(10)
-    wait_for(lambda: not rows(database.superuser, "select from pg_stat_activity where query like '%pg_sleep(60)%' and "
-                                                  "pid <> pg_backend_pid()"))  # fmt: skip
-    with pytest.raises(RefusedError, match="dirty at version 1"):
-        migrate_up(database.owner, tmp_path, patience=HASTY)
+    with killed_while(database, tmp_path, "pg_sleep(60)"):
+        pass
+    assert status(database.owner, tmp_path).application.position == Position()
     assert rows(database.owner, "select to_regclass('a')") == [(None,)]
+    write(tmp_path, up1="create table a (x int);")
+    assert migrate_up(database.owner, tmp_path, patience=HASTY)
 
 
 def test_a_standby_is_refused(stack_standby: str) -> None:

@@ -1,7 +1,7 @@
 import pytest
 
-from ops_workflows.schema.script import statement_starts
 from ops_workflows.schema.session import lock_ids
+from ops_workflows.schema.statements import statements
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from ops_workflows.schema.session import lock_ids
     ],
 )
 def test_knows_where_statements_begin(script: str, starts: list[int]) -> None:
-    found = list(statement_starts(script))
+    found = [each.start for each in statements(script)]
     if "never closed" in script:
         assert found[0] == 0  # PostgreSQL refuses it as a whole; all we owe is not to fall over
     else:

@@ -1,0 +1,192 @@
+"""One step carried out: whole, in one transaction with the version that it leads to; or statement by statement.
+
+Whole, there is nothing in between: a run that is killed has done the step or has not. Where PostgreSQL refuses that, as
+with CREATE INDEX CONCURRENTLY, the version is marked dirty first, as golang-migrate does, and the history knows how far
+the file has come; see `resume`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import SystemRandom
+
+import psycopg
+
+from ops_workflows.errors import DatabaseError, OpsError
+from ops_workflows.postgres.connection import Connection
+from ops_workflows.schema.half_done import clear_the_way
+from ops_workflows.schema.history import History, Result
+from ops_workflows.schema.ledger import Ledger
+from ops_workflows.schema.plan import Position, Step
+from ops_workflows.schema.script import LockNotHadError, require_idle, run_statement, run_whole
+from ops_workflows.schema.session import Patience
+from ops_workflows.schema.source import Source
+from ops_workflows.schema.statements import Statement
+
+_SHORTEST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 8.0
+_CHANCE = SystemRandom()
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A schema that is being migrated.
+
+    Attributes:
+        connection: Alone behind the locks of migrations.
+        ledger: Where the version is recorded.
+        history: Where the attempts are.
+        patience: How long to wait for what.
+        say: Hears of waits.
+    """
+
+    connection: Connection
+    ledger: Ledger
+    history: History
+    patience: Patience
+    say: Callable[[str], None]
+
+
+@dataclass
+class StepRun:
+    """One step on its way.
+
+    Attributes:
+        site: Where.
+        step: Which.
+        source: Its file.
+        waited: Seconds that went by with attempts that did not get their locks.
+        warnings: What PostgreSQL warned of.
+    """
+
+    site: Site
+    step: Step
+    source: Source
+    waited: float = 0.0
+    warnings: tuple[str, ...] = ()
+    _began: float = field(default_factory=time.monotonic)
+
+    def take(self) -> None:
+        """Carry it out.
+
+        Raises:
+            DatabaseError: It failed. Of a file that is run whole nothing is left, and the version is what it was.
+        """
+        if self.source.whole:
+            self._whole()
+        else:
+            self.finish_piecewise(self._mark_dirty(), 0)
+
+    def finish_piecewise(self, entry: int | None, done: int) -> None:
+        """Carry out what is left of a file that is run statement by statement.
+
+        Args:
+            entry: Its number in the history.
+            done: How many of its statements have been carried out.
+        """
+        site, statements = self.site, self.source.statements
+        connection = site.connection
+        try:
+            self._set_timeouts(local=False)
+            for number, statement in enumerate(statements[done:], start=done + 1):
+                self._one(entry, number, statement)
+            require_idle(connection, self.source)
+        except OpsError as error:
+            if not connection.closed:
+                self.site.history.finish(connection, entry, Result.FAILED, waited=self.waited, said=str(error))
+            raise DatabaseError(
+                f"{error} {site.ledger} is left at version {self.step.target}, marked dirty, with what came before in "
+                "the file done: mend the cause and run `ops migrate up` again, which goes on there."
+            ) from error
+        with connection.transaction():
+            self.site.ledger.record(connection, Position(self.step.target))
+            self.site.history.finish(connection, entry, Result.APPLIED, waited=self.waited)
+
+    def _whole(self) -> None:
+        connection, step, source = self.site.connection, self.step, self.source
+
+        def attempt() -> None:
+            with connection.transaction():
+                self._set_timeouts(local=True)
+                self.warnings = run_whole(connection, source)
+                self.site.ledger.record(connection, Position(step.target))
+                self._add(Result.APPLIED)
+
+        try:
+            self._insist(attempt)
+        except DatabaseError as error:
+            if not connection.closed:
+                self._add(Result.FAILED, said=str(error))
+            raise DatabaseError(
+                f"{error} Nothing of the file was done, and {self.site.ledger} is what it was."
+            ) from error
+
+    def _one(self, entry: int | None, number: int, statement: Statement) -> None:
+        connection = self.site.connection
+
+        def attempt() -> None:
+            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE or not _can_be_wrapped(
+                statement
+            ):
+                clear_the_way(connection, self.source, statement)
+                self.warnings += run_statement(connection, self.source, statement)
+                self.site.history.progress(connection, entry, number)
+                return
+            with connection.transaction():  # so that it is never done without being known to be
+                self.warnings += run_statement(connection, self.source, statement)
+                self.site.history.progress(connection, entry, number)
+
+        # In a transaction of the file's own, an error undoes what came before, too: only all of it could be retried.
+        if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            self._insist(attempt)
+        else:
+            attempt()
+
+    def _mark_dirty(self) -> int | None:
+        with self.site.connection.transaction():
+            self.site.ledger.record(self.site.connection, Position(self.step.target, dirty=True))
+            return self._add(Result.RUNNING)
+
+    def _add(self, result: Result, said: str = "") -> int | None:
+        migration = self.step.migration
+        return self.site.history.add(
+            self.site.connection,
+            migration.version,
+            self.step.direction,
+            name=migration.name,
+            sha256=self.source.sha256,
+            result=result,
+            seconds=time.monotonic() - self._began,
+            waited=self.waited,
+            said=said,
+        )
+
+    def _insist(self, attempt: Callable[[], None]) -> None:
+        """Try again, after a pause, while only a lock is missing: whoever waits long makes others wait behind."""
+        pause, until = _SHORTEST_PAUSE_SECONDS, time.monotonic() + self.site.patience.locks
+        while True:
+            began = time.monotonic()
+            try:
+                attempt()
+            except LockNotHadError as error:
+                if time.monotonic() >= until:
+                    raise
+                self.site.say(f"{str(error).splitlines()[0]} Trying again.")
+                time.sleep(_CHANCE.uniform(pause / 2, pause))  # so that two who are in each other's way do not stay so
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                self.waited += time.monotonic() - began
+            else:
+                return
+
+    def _set_timeouts(self, *, local: bool) -> None:
+        lock = self.source.lock_timeout if self.source.lock_timeout is not None else self.site.patience.table_lock
+        statement = self.source.statement_timeout
+        for name, seconds in (
+            ("lock_timeout", lock),
+            ("statement_timeout", self.site.patience.statement if statement is None else statement),
+        ):
+            self.site.connection.execute("SELECT set_config(%s, %s, %s)", [name, f"{round(seconds * 1000)}ms", local])
+
+
+def _can_be_wrapped(statement: Statement) -> bool:
+    return not (statement.stands_alone or statement.controls_transactions)
