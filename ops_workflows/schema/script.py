@@ -1,6 +1,6 @@
-"""Running SQL of a migration file as one query, and saying where in the file an error arose."""
+"""Running the statements of a migration file, and saying where in the file an error arose."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 from psycopg import generators
@@ -17,38 +17,64 @@ class LockNotHadError(DatabaseError):
     """A statement has waited for a lock for as long as it may: nothing of it was done."""
 
 
-def run_whole(connection: Connection, source: Source) -> tuple[str, ...]:
-    """Send a whole file as one simple query, inside the transaction that is open.
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A statement that was carried out.
 
-    Returns:
-        The warnings that PostgreSQL gave.
-
-    Raises:
-        LockNotHadError: It has waited too long for a lock.
-        DatabaseError: PostgreSQL refused it; the text names file, line and what PostgreSQL said.
+    Attributes:
+        tag: What PostgreSQL says it did, such as `UPDATE 1000`.
+        warnings: What it warned of.
     """
-    warnings = _run(connection, source, source.text, 0, source.statements)
-    _require_state(connection, source, psycopg.pq.TransactionStatus.INTRANS)
-    try:
-        connection.execute(
-            "SET CONSTRAINTS ALL IMMEDIATE"
-        )  # so that what is deferred fails here, where the file is known
-    except psycopg.Error as error:
-        raise DatabaseError(_said(source, error, 0, source.statements, len(source.statements) - 1)) from error
-    return warnings
+
+    tag: str
+    warnings: tuple[str, ...]
 
 
-def run_statement(connection: Connection, source: Source, statement: Statement) -> tuple[str, ...]:
+def run_statement(connection: Connection, source: Source, statement: Statement) -> Ran:
     """Send one statement of a file.
 
-    Returns:
-        The warnings that PostgreSQL gave.
-
     Raises:
         LockNotHadError: It has waited too long for a lock.
         DatabaseError: PostgreSQL refused it; the text names file, line and what PostgreSQL said.
     """
-    return _run(connection, source, source.text[statement.start : statement.end], statement.start, [statement])
+    warnings: list[str] = []
+
+    def listen(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            warnings.append(notice.message_primary or "")
+
+    connection.add_notice_handler(listen)
+    try:
+        connection.pgconn.send_query(source.text[statement.start : statement.end].encode())
+        (result,) = connection.wait(generators.execute(connection.pgconn))
+        if result.error_message:
+            raise psycopg.errors.error_from_result(result)
+    except psycopg.Error as error:
+        raise _failed(source, statement, error) from error
+    finally:
+        connection.remove_notice_handler(listen)
+    return Ran((result.command_status or b"").decode(), tuple(warnings))
+
+
+def check_deferred(connection: Connection, source: Source) -> None:
+    """See to it that what a file has put off until the end of its transaction holds.
+
+    Raises:
+        DatabaseError: It does not; the text names the last statement, for what follows it is the commit.
+    """
+    try:
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except psycopg.Error as error:
+        raise _failed(source, source.statements[-1], error) from error
+
+
+def require_open(connection: Connection, source: Source) -> None:
+    """See to it that a file has left the transaction open that it is run in.
+
+    Raises:
+        DatabaseError: It has not, or waits for what nobody will send.
+    """
+    _require_state(connection, source, psycopg.pq.TransactionStatus.INTRANS)
 
 
 def require_idle(connection: Connection, source: Source) -> None:
@@ -69,44 +95,13 @@ def describe(error: psycopg.Error) -> str:
     return ". ".join(part.rstrip(".") for part in said if part) + "."
 
 
-def _run(
-    connection: Connection, source: Source, sql: str, offset: int, statements: Sequence[Statement]
-) -> tuple[str, ...]:
-    warnings: list[str] = []
-    completed = 0
-
-    def listen(notice: psycopg.errors.Diagnostic) -> None:
-        if notice.severity_nonlocalized == "WARNING":
-            warnings.append(notice.message_primary or "")
-
-    connection.add_notice_handler(listen)
-    try:
-        # As cursor.execute() does it, which drops the results before a failure: their number tells which one failed.
-        connection.pgconn.send_query(sql.encode())
-        results = connection.wait(generators.execute(connection.pgconn))
-        completed = len(results) - 1
-        failed = next((result for result in results if result.error_message), None)
-        if failed is not None:
-            raise psycopg.errors.error_from_result(failed)
-    except psycopg.Error as error:
-        kind = LockNotHadError if isinstance(error, psycopg.errors.LockNotAvailable) else DatabaseError
-        raise kind(_said(source, error, offset, statements, completed)) from error
-    finally:
-        connection.remove_notice_handler(listen)
-    return tuple(warnings)
-
-
-def _said(source: Source, error: psycopg.Error, offset: int, statements: Sequence[Statement], completed: int) -> str:
+def _failed(source: Source, statement: Statement, error: psycopg.Error) -> DatabaseError:
     """File, line, what PostgreSQL said, and where it names a place, the line with a caret under it."""
+    kind = LockNotHadError if isinstance(error, psycopg.errors.LockNotAvailable) else DatabaseError
     position = error.diag.statement_position
-    if position is not None:
-        at = offset + int(position) - 1
-        return f"{source.path}, line {source.line(at)}: {describe(error)}{_caret(source.text, at)}"
-    # Without a message of the server's, the connection was lost, and we do not know how far the server came.
-    if error.diag.message_primary is None or completed >= len(statements):
-        return f"{source.path}: {describe(error)}"
-    # What fails only when the transaction commits is reported with the last statement.
-    return f"{source.path}, line {source.line(statements[completed].start)}: {describe(error)}"
+    at = statement.start if position is None else statement.start + int(position) - 1
+    caret = "" if position is None else _caret(source.text, at)
+    return kind(f"{source.path}, line {source.line(at)}: {describe(error)}{caret}")
 
 
 def _caret(text: str, at: int) -> str:

@@ -6,7 +6,8 @@ the file has come; see `resume`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from random import SystemRandom
 
@@ -18,7 +19,7 @@ from ops_workflows.schema.half_done import clear_the_way
 from ops_workflows.schema.history import History, Result
 from ops_workflows.schema.ledger import Ledger
 from ops_workflows.schema.plan import Position, Step
-from ops_workflows.schema.script import LockNotHadError, require_idle, run_statement, run_whole
+from ops_workflows.schema.script import LockNotHadError, Ran, check_deferred, require_idle, require_open, run_statement
 from ops_workflows.schema.session import Patience
 from ops_workflows.schema.source import Source
 from ops_workflows.schema.statements import Statement
@@ -26,6 +27,15 @@ from ops_workflows.schema.statements import Statement
 _SHORTEST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 8.0
 _CHANCE = SystemRandom()
+
+
+type Watch = Callable[[Source, Statement], AbstractContextManager[Callable[[Ran], None]]]
+
+
+@contextmanager
+def unwatched(_source: Source, _statement: Statement) -> Iterator[Callable[[Ran], None]]:
+    """For runs that nobody looks at."""
+    yield lambda _ran: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,7 @@ class Site:
         history: Where the attempts are.
         patience: How long to wait for what.
         say: Hears of waits.
+        watch: Is around each statement, and hears what it did.
     """
 
     connection: Connection
@@ -45,6 +56,7 @@ class Site:
     history: History
     patience: Patience
     say: Callable[[str], None]
+    watch: Watch = unwatched
 
 
 @dataclass
@@ -108,7 +120,11 @@ class StepRun:
         def attempt() -> None:
             with connection.transaction():
                 self._set_timeouts(local=True)
-                self.warnings = run_whole(connection, source)
+                self.warnings = ()
+                for statement in source.statements:
+                    self._run(statement)
+                    require_open(connection, source)
+                check_deferred(connection, source)
                 self.site.ledger.record(connection, Position(step.target))
                 self._add(Result.APPLIED)
 
@@ -129,11 +145,11 @@ class StepRun:
                 statement
             ):
                 clear_the_way(connection, self.source, statement)
-                self.warnings += run_statement(connection, self.source, statement)
+                self._run(statement)
                 self.site.history.progress(connection, entry, number)
                 return
             with connection.transaction():  # so that it is never done without being known to be
-                self.warnings += run_statement(connection, self.source, statement)
+                self._run(statement)
                 self.site.history.progress(connection, entry, number)
 
         # In a transaction of the file's own, an error undoes what came before, too: only all of it could be retried.
@@ -141,6 +157,12 @@ class StepRun:
             self._insist(attempt)
         else:
             attempt()
+
+    def _run(self, statement: Statement) -> None:
+        with self.site.watch(self.source, statement) as done:
+            ran = run_statement(self.site.connection, self.source, statement)
+            done(ran)
+        self.warnings += ran.warnings
 
     def _mark_dirty(self) -> int | None:
         with self.site.connection.transaction():
