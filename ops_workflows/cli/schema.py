@@ -1,5 +1,7 @@
 """`ops migrate up | down | goto | status | plan | force | baseline`."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +18,7 @@ _Version = Annotated[int, typer.Argument(help="The number that its file begins w
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     migrate = typer.Typer(help="Migrations of the schema, in golang-migrate's format.", no_args_is_help=True)
-    for command in (up, down, status, plan, force, baseline):
+    for command in (up, down, status, plan, lint, force, baseline):
         migrate.command()(command)
     migrate.command(name="goto")(go_to)
     app.add_typer(migrate, name="migrate")
@@ -52,6 +54,7 @@ def plan(*, json: Json = False) -> None:
     """Say what `up` would do, file by file, and how each would be run. Nothing is changed."""
     from ops_workflows.cli.render import as_json, table
     from ops_workflows.schema.apply import status as ask
+    from ops_workflows.schema.destructive import destructions
     from ops_workflows.schema.source import read_source
 
     settings = Settings.read()
@@ -69,13 +72,14 @@ def plan(*, json: Json = False) -> None:
                     "statements": len(source.statements),
                     "one_transaction": source.whole,
                     "way_back": migration.down is not None,
+                    "destroys": [str(each) for each in destructions(source)],
                 }
                 for ledger, migration, source in rows
             ]
         )
     else:
         table(
-            ("schema", "file", "statements", "run", "way back"),
+            ("schema", "file", "statements", "run", "way back", "destroys"),
             [
                 (
                     ledger,
@@ -83,10 +87,36 @@ def plan(*, json: Json = False) -> None:
                     str(len(source.statements)),
                     "whole" if source.whole else "statement by statement",
                     "yes" if migration.down else "none",
+                    "; ".join(f"{each.what} in line {each.line}" for each in destructions(source)) or "nothing",
                 )
                 for ledger, migration, source in rows
             ],
         )
+
+
+def lint(
+    files: Annotated[list[Path] | None, typer.Argument(help="Which. Default: what is pending.")] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Have squawk look at migrations: locks, rewrites, what does not parse. Exit code 1 if it finds anything."""
+    from ops_workflows.cli.render import as_json
+    from ops_workflows.schema.apply import server_major
+    from ops_workflows.schema.apply import status as ask
+    from ops_workflows.schema.lint import lint as look
+    from ops_workflows.schema.source import read_source
+
+    settings = Settings.read()
+    dsn = settings.require("owner_dsn")
+    paths = files or [each.up for each in ask(dsn, settings.migrations_dir).application.pending]
+    found = look([read_source(path) for path in paths], server_major(dsn))
+    if json:
+        as_json([asdict(finding) for finding in found])
+    else:
+        for finding in found:
+            print(finding)
+        print(f"{len(found)} findings in {len(paths)} files.")
+    raise typer.Exit(1 if found else 0)
 
 
 def force(version: _Version) -> None:
@@ -108,25 +138,24 @@ def baseline(version: _Version) -> None:
 
 
 def status(*, json: Json = False) -> None:
-    """Say where the schema stands; the exit code is 1 when something is pending or dirty."""
-    from ops_workflows.cli.render import as_json, table
+    """Say where the schema stands; the exit code is 1 when something is pending, dirty, or not as the files say."""
+    from ops_workflows.cli.render import as_json, out, table
     from ops_workflows.schema.apply import status as ask
 
     settings = Settings.read()
     found = ask(settings.require("owner_dsn"), settings.migrations_dir)
     parts = (found.own, found.application)
     if json:
-        as_json(
-            [
-                {
-                    "schema": part.ledger,
-                    "version": part.position.version,
-                    "dirty": part.position.dirty,
-                    "pending": [f"{migration.version}_{migration.name}" for migration in part.pending],
-                }
-                for part in parts
-            ]
-        )
+        schemas = [
+            {
+                "schema": part.ledger,
+                "version": part.position.version,
+                "dirty": part.position.dirty,
+                "pending": [f"{migration.version}_{migration.name}" for migration in part.pending],
+            }
+            for part in parts
+        ]
+        as_json({"current": found.current, "drift": found.drift, "schemas": schemas})
     else:
         table(
             ("schema", "version", "dirty", "pending"),
@@ -140,6 +169,9 @@ def status(*, json: Json = False) -> None:
                 for part in parts
             ],
         )
+        for sentence in found.drift:
+            out.print("[red]✗[/]", end=" ")
+            out.print(sentence, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if found.current else 1)
 
 

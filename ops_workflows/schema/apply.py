@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ops_workflows.errors import DatabaseError, RefusedError
 from ops_workflows.postgres.connection import Connection
+from ops_workflows.schema.drift import digests, drift, invalid_indexes
 from ops_workflows.schema.files import Migration, read_migrations
 from ops_workflows.schema.foundation import lay_foundation
 from ops_workflows.schema.history import Foundation, History
@@ -63,11 +64,13 @@ class Status:
 
     application: LedgerStatus
     own: LedgerStatus
+    drift: tuple[str, ...] = ()
+    """What files, history and catalogue do not agree on, a sentence each."""
 
     @property
     def current(self) -> bool:
         """Nothing is pending and nothing is broken."""
-        return not any(part.pending or part.position.dirty for part in (self.application, self.own))
+        return not self.drift and not any(part.pending or part.position.dirty for part in (self.application, self.own))
 
 
 @dataclass(frozen=True)
@@ -189,10 +192,21 @@ def status(dsn: str, directory: Path, *, patience: Patience = DEFAULT_PATIENCE) 
     """
     application = read_migrations(directory)
     with connected(dsn, patience) as connection:
-        return Status(
-            _status(connection, _application_ledger(connection), application),
-            _status(connection, OWN, read_migrations(OWN_DIRECTORY)),
-        )
+        ledger = _application_ledger(connection)
+        found = _status(connection, ledger, application)
+        own = _status(connection, OWN, read_migrations(OWN_DIRECTORY))
+        broken = [f"Index {name} is not valid: drop it, or build it anew." for name in invalid_indexes(connection)]
+        return Status(found, own, (*_drift(connection, ledger, found.position, application), *broken))
+
+
+def server_major(dsn: str, *, patience: Patience = DEFAULT_PATIENCE) -> int:
+    """The major version of the server.
+
+    Raises:
+        DatabaseError: PostgreSQL is unreachable or refuses us.
+    """
+    with connected(dsn, patience) as connection:
+        return connection.info.server_version // 10_000
 
 
 def _migrate(
@@ -207,6 +221,10 @@ def _migrate(
         rest = find_rest(connection, ledger.position(connection), application, History(ledger.schema))
         position = Position(rest.step.target) if rest else ledger.position(connection)
         steps = plan(position)
+        if said := _drift(connection, ledger, position, application):
+            raise RefusedError(
+                f"{' '.join(said)} Nothing was done. If it shall be so: `ops migrate force {position.version}`."
+            )
         done = _own(connection, patience, hearers)
         foundation = lay_foundation(connection, ledger.schema, position.version) if steps else Foundation()
         site = Site(connection, ledger, History(ledger.schema, foundation), patience, hearers.said)
@@ -257,6 +275,10 @@ def _status(connection: Connection, ledger: Ledger, migrations: Iterable[Migrati
     position = ledger.position(connection)
     pending = tuple(migration for migration in migrations if migration.version > position.version)
     return LedgerStatus(ledger.schema, position, pending)
+
+
+def _drift(connection: Connection, ledger: Ledger, position: Position, application: Sequence[Migration]) -> list[str]:
+    return drift(position, application, digests(application), History(ledger.schema).entries(connection))
 
 
 @contextmanager

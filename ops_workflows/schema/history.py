@@ -2,7 +2,6 @@
 
 import getpass
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -167,21 +166,6 @@ class History:
         with connection.cursor(row_factory=class_row(Entry)) as cursor:
             query = f"SELECT {_COLUMNS} FROM {TABLE} WHERE ledger = %s ORDER BY id"  # noqa: S608
             return cursor.execute(query.encode(), [self.ledger]).fetchall()
-
-
-def standing(entries: list[Entry]) -> Mapping[int, Entry]:
-    """Of each version that is applied by what the history knows, how it came to be: the last attempt that counts."""
-    applied: dict[int, Entry] = {}
-    for entry in entries:
-        if entry.result != Result.APPLIED:
-            continue
-        if entry.direction in {"force", "baseline"}:
-            applied = {version: known for version, known in applied.items() if version <= entry.version}
-        elif entry.direction == "down":
-            applied.pop(entry.version, None)
-        else:
-            applied[entry.version] = entry
-    return applied
 
 
 def _is_there(connection: Connection) -> bool:

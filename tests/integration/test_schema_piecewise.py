@@ -196,3 +196,24 @@ def test_timeouts_of_a_file_are_its_own(gated: Database, tmp_path: Path) -> None
         other.execute("begin; lock table a in access share mode")
         with pytest.raises(DatabaseError, match="line 2: canceling statement due to lock timeout"):
             migrate_up(gated.owner, tmp_path, patience=Patience(table_lock=60, locks=0.2))
+
+
+def test_files_that_do_not_agree_with_what_was_applied_stop_the_next_run(gated: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table t1 ();", up3="create table t3 ();")
+    migrate_up(gated.owner, tmp_path)
+    assert status(gated.owner, tmp_path).current
+    write(tmp_path, up1="create table t1 (x int);", up2="create table t2 ();", up4="create table t4 ();")
+    said = status(gated.owner, tmp_path).drift
+    assert [sentence.partition(" ")[0] for sentence in said] == ["000001_step.up.sql", "000002_step.up.sql"]
+    with pytest.raises(RefusedError, match=r"altered since .* was added after .* `ops migrate force 3`"):
+        migrate_up(gated.owner, tmp_path)
+    force(gated.owner, tmp_path, version=3)
+    assert [step.version for step in migrate_up(gated.owner, tmp_path)] == [4]
+
+
+def test_an_index_that_is_not_valid_is_drift(gated: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="create table t1 ();")
+    migrate_up(gated.owner, tmp_path)
+    with pytest.raises(DatabaseError, match="could not create unique index"):
+        rows(gated.owner, "create unique index concurrently broken on a (x)")
+    assert status(gated.owner, tmp_path).drift == ("Index public.broken is not valid: drop it, or build it anew.",)
