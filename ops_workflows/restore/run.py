@@ -195,9 +195,11 @@ def recovered(
             owner = server_account(settings.server_user)
             feed = WalFeed(repository, chosen.route.reach, listing, folder, threads=settings.s3_threads, owner=owner)
             stack.enter_context(feed.running())
+        # Marked until it has recovered: whoever is killed before that does the whole again.
         with filling(chosen.folders, chosen.clear):
             restored = _restore(settings, repository, chosen, progress)
-        yield restored, stack.enter_context(running(settings, restored, progress, feed=feed, keep=keep, stay=stay))
+            server = stack.enter_context(running(settings, restored, progress, feed=feed, keep=keep, stay=stay))
+        yield restored, server
 
 
 def require_way(settings: Settings, chosen: RestorePlan) -> None:

@@ -42,18 +42,19 @@ class Folder:
         """See what a folder is like.
 
         Raises:
-            RefusedError: We are not let see it, its path is none that there can be, or a server runs over it.
+            RefusedError: We are not let see it, its path is none that there can be, or a server runs over it that no
+                interrupted restore of ours has left.
         """
         path = path.absolute()
         try:
             seen = cls._seen(path)
         except OSError as error:
             raise _unusable(path, error) from error
-        if not seen.empty and (running := DataDirectory(path).running_processes()):
+        if not (seen.empty or seen.interrupted) and (running := DataDirectory(path).running_processes()):
             pid = (DataDirectory(path).postmaster() or running[0]).pid
             raise RefusedError(
-                f"{path} is not empty, and a PostgreSQL server runs over it: if a killed restore left both, stop the "
-                f"server (kill -INT {pid}) and remove the folder; else choose an empty or new one."
+                f"{path} is not empty, and a PostgreSQL server runs over it: choose an empty or new folder, or stop "
+                f"the server (kill -INT {pid}) and remove this one, if nobody needs it."
             )
         return seen
 
@@ -102,6 +103,7 @@ def filling(folders: Iterable[Path], leftovers: Collection[Path]) -> Iterator[No
             except OSError as error:
                 raise _unusable(folder, error) from error
             if folder in leftovers:
+                DataDirectory(folder).stop("immediate")  # the server of a restore that was killed while it recovered
                 _clear(folder)
             elif _names(folder) - _UNTOUCHED:
                 mark.unlink()

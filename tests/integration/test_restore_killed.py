@@ -64,12 +64,6 @@ def fetching(folder: Path) -> list[psutil.Process]:
     return [process for process in found if any(command in word for word in process.info["cmdline"] or [])]
 
 
-def restore(settings: Settings, folder: Path) -> str:
-    done = ops_here(settings, folder, "restore", "--target-dir", folder / "data")
-    assert done.code == 1, done
-    return done.sentence
-
-
 def test_the_server_that_it_was_feeding_gives_up(own: Settings) -> None:
     second = [piece for piece in wal_listing(open_repository(own)).pieces if piece.whole][-2]
     with reachable_folder() as folder, proxy_to(own.require("s3_endpoint_url")) as proxy:
@@ -85,11 +79,36 @@ def test_the_server_that_it_was_feeding_gives_up(own: Settings) -> None:
                 assert fetching(folder)
                 process.kill()
                 assert process.wait(10) == -signal.SIGKILL
-            said = restore(own, folder)
-            assert f"{folder}/data is not empty, and a PostgreSQL server runs over it" in said
-            assert f"kill -INT {server.running_processes()[0].pid}" in said
             assert wait_until(lambda: not server.running_processes() and not fetching(folder), 10 * SILENCE)
-            assert f"{folder}/data is not empty: choose" in restore(own, folder)
+        finally:
+            withheld.let_go()
+            server.clear_remains()
+
+
+def test_the_same_command_again_ends_the_server_and_does_the_whole(own: Settings) -> None:
+    """Long before that server would give up; one that nobody was killed over is left alone."""
+    second = [piece for piece in wal_listing(open_repository(own)).pieces if piece.whole][-2]
+    with reachable_folder() as folder, proxy_to(own.require("s3_endpoint_url")) as proxy:
+        server, command = DataDirectory(folder / "data"), ("restore", "--target-dir", folder / "data")
+        withheld = Withheld(proxy, second.key)
+        through = own.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{proxy.port}"})
+        try:
+            with started("ops", *command, folder=folder, env=as_environment(through)) as process:
+                assert wait_until(lambda: bool(fetching(folder)), 60), process.poll()
+                process.kill()
+                process.wait(10)
+            assert server.running_processes()
+            done = ops_here(own, folder, *command, "--keep-running")
+            assert done.code == 0, done
+            (postmaster,) = [server.postmaster()]
+            assert postmaster is not None
+            refused = ops_here(own, folder, *command)
+            assert refused.code == 1
+            assert "server runs over it: choose an empty or new folder, or stop the server (kill -INT" in (
+                refused.sentence
+            )
+            assert f"{postmaster.pid}" in refused.sentence
+            assert server.running_processes()
         finally:
             withheld.let_go()
             server.clear_remains()

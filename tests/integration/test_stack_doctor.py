@@ -89,9 +89,12 @@ def test_a_key_that_may_only_read_the_bucket(settings: Settings) -> None:
 
 
 def test_looking_leaves_nothing_in_the_bucket(settings: Settings) -> None:
-    before = keys(settings)
+    def others() -> list[str]:
+        return [key for key in keys(settings) if "/wal/" not in key]  # the stack's receiver goes on shipping
+
+    before = others()
     assert wrong(settings) == {}
-    assert keys(settings) == before
+    assert others() == before
     assert not list(open_store(settings).pending_uploads(f"{settings.s3_prefix}/doctor"))
 
 
