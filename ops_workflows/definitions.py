@@ -6,5 +6,6 @@ import dagster as dg
 from ops_workflows.backup import defs as backup
 from ops_workflows.proof import defs as proof
 from ops_workflows.restore import defs as restore
+from ops_workflows.schema import defs as schema
 
-defs = dg.Definitions.merge(backup.defs, proof.defs, restore.defs)
+defs = dg.Definitions.merge(backup.defs, proof.defs, restore.defs, schema.defs)

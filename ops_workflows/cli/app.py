@@ -7,7 +7,7 @@ from types import FrameType
 
 import typer
 
-from ops_workflows.cli import backups, dumps, faults, mirror, proof, retention, schema, stack, wal, workload
+from ops_workflows.cli import backups, dumps, faults, flags, mirror, proof, retention, schema, stack, wal, workload
 from ops_workflows.errors import OpsError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ dumps.register(app)
 retention.register(app)
 mirror.register(app)
 schema.register(app)
+flags.register(app)
 workload.register(app)
 
 _INTERRUPTED = 130  # typer's exit code for it, as shells say it; typer says nothing else

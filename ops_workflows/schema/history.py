@@ -1,7 +1,5 @@
 """`ops.migration_history`: what was done to the schemas, who did it, and on what it rests."""
 
-import getpass
-import socket
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +7,7 @@ from enum import StrEnum
 from psycopg.rows import class_row
 
 from ops_workflows.postgres.connection import Connection
+from ops_workflows.postgres.identity import who
 from ops_workflows.postgres.lsn import Lsn
 
 TABLE = "ops.migration_history"
@@ -128,7 +127,7 @@ class History:
                 "direction": direction,
                 "name": name,
                 "sha256": sha256,
-                "who": f"{_account()}@{socket.gethostname()} as {connection.info.user}",
+                "who": f"{who()} as {connection.info.user}",
                 "seconds": seconds,
                 "result": result,
                 "waited": waited,
@@ -170,10 +169,3 @@ class History:
 
 def _is_there(connection: Connection) -> bool:
     return connection.execute("SELECT to_regclass(%s)", [TABLE]).fetchone() != (None,)
-
-
-def _account() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user that no file names
-        return "unknown"
