@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show(*, json: Json = False) -> None:
-    """List them."""
+    """List the flags: which are on, for how many users, under which conditions, and who changed them last."""
     from dataclasses import asdict
 
     from ops_workflows.cli.render import as_json, table
