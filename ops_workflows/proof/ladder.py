@@ -82,7 +82,7 @@ class Ladder:
 
     def _steps(self, backup: Backup, restoration: Restoration) -> dict[Rung, Callable[[], Climb]]:
         repository, settings, progress, log = self._repository, self._settings, self._progress, self._log
-        threads = settings.s3_threads
+        threads = max(2, settings.s3_threads // 2)  # hashing is what takes the time: more ahead costs memory only
         return {
             Rung.STORED: lambda: stored(repository, backup, self._listed),
             Rung.CHECKSUMMED: lambda: checksummed(repository, backup, log, threads=threads, progress=progress),
