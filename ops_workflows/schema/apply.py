@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops_workflows.errors import DatabaseError, RefusedError
@@ -12,20 +12,13 @@ from ops_workflows.schema.drift import digests, drift, invalid_indexes
 from ops_workflows.schema.files import Migration, read_migrations
 from ops_workflows.schema.foundation import lay_foundation
 from ops_workflows.schema.history import Foundation, History
+from ops_workflows.schema.intent import Intent
 from ops_workflows.schema.ledger import TABLE, Ledger
-from ops_workflows.schema.plan import (
-    Direction,
-    Position,
-    Step,
-    plan_down,
-    plan_goto,
-    plan_up,
-    require_version,
-)
+from ops_workflows.schema.plan import Aim, Direction, Position, Step, back, plan_up, require_version, toward, upward
 from ops_workflows.schema.resume import Rest, find_rest
 from ops_workflows.schema.session import DEFAULT_PATIENCE, Patience, connected, exclusive
 from ops_workflows.schema.source import read_source
-from ops_workflows.schema.step import Site, StepRun
+from ops_workflows.schema.step import Site, StepRun, Watch, unwatched
 
 OWN = Ledger("ops")
 OWN_DIRECTORY = Path(__file__).parent / "ops_migrations"
@@ -89,6 +82,72 @@ class Hearers:
 SILENT = Hearers()
 
 
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a run is made.
+
+    Attributes:
+        hearers: Who hears of it.
+        patience: How long to wait for what.
+        watch: Is around each statement.
+        agreed: Digest of the intent that was agreed to; None where nobody was asked.
+        backup: The id of the backup that it rests on.
+        rehearsal: The id of the rehearsal that it rests on.
+    """
+
+    hearers: Hearers = SILENT
+    patience: Patience = DEFAULT_PATIENCE
+    watch: Watch = unwatched
+    agreed: str | None = None
+    backup: str = ""
+    rehearsal: str = ""
+
+
+def migrate(dsn: str, directory: Path, aim: Aim, terms: Terms | None = None) -> list[Applied]:
+    """Apply the project's own migrations, then take the steps that lead the application's schema to an aim.
+
+    Of a file that an earlier run of ours has left half done, the rest is carried out first.
+
+    Raises:
+        ConfigurationError: The folder is not one of migrations.
+        RefusedError: The schema is dirty or ahead of the folder, the aim cannot be reached from there, another run
+            is under way, or this is not what was agreed to.
+        DatabaseError: A step failed; see `StepRun`.
+    """
+    terms = terms or Terms()
+    application = read_migrations(directory)
+    with _alone(dsn, terms.patience) as (connection, ledger):
+        # All is planned before anything is carried out, so that a refusal leaves everything as it was.
+        intent = _intend(connection, ledger, application, aim)
+        if terms.agreed not in {None, intent.digest}:
+            raise RefusedError("It is another plan by now than the one that was agreed to: run this again.")
+        _require_no_drift(connection, ledger, intent, application)
+        done = _own(connection, terms)
+        foundation = _foundation(connection, ledger, intent, terms)
+        site = Site(
+            connection, ledger, History(ledger.schema, foundation), terms.patience, terms.hearers.said, terms.watch
+        )
+        if intent.rest is not None:
+            done.append(_finish(site, intent.rest, terms.hearers))
+        return [*done, *_take(site, intent.steps, terms.hearers)]
+
+
+def intend(dsn: str, directory: Path, aim: Aim, *, patience: Patience = DEFAULT_PATIENCE) -> Intent:
+    """What `migrate` would do now; nothing is changed or locked.
+
+    Raises:
+        ConfigurationError: The folder is not one of migrations, or a file cannot be read.
+        RefusedError: As `migrate`.
+        DatabaseError: PostgreSQL is unreachable or refuses us.
+    """
+    application = read_migrations(directory)
+    with connected(dsn, patience) as connection:
+        ledger = _application_ledger(connection)
+        intent = _intend(connection, ledger, application, aim)
+        _require_no_drift(connection, ledger, intent, application)
+        return intent
+
+
 def migrate_up(
     dsn: str,
     directory: Path,
@@ -97,17 +156,8 @@ def migrate_up(
     hearers: Hearers = SILENT,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> list[Applied]:
-    """Apply the project's own migrations, then the application's from `directory`, at most `limit` of the latter.
-
-    Of a file that an earlier run of ours has left half done, the rest is carried out first.
-
-    Raises:
-        ConfigurationError: The folder is not one of migrations.
-        RefusedError: The schema is dirty or ahead of the folder, or another migration is running.
-        DatabaseError: A step failed; see `StepRun`.
-    """
-    application = read_migrations(directory)
-    return _migrate(dsn, application, lambda at: plan_up(at, application, limit), hearers, patience)
+    """`migrate` to the newest version, or by at most `limit` steps."""
+    return migrate(dsn, directory, upward(limit), Terms(hearers, patience))
 
 
 def migrate_down(
@@ -118,15 +168,8 @@ def migrate_down(
     hearers: Hearers = SILENT,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> list[Applied]:
-    """Undo the newest `steps` migrations of the application; the project's own stay.
-
-    Raises:
-        ConfigurationError: The folder is not one of migrations.
-        RefusedError: The schema is dirty or ahead of the folder, has fewer steps, or one of them has no way back.
-        DatabaseError: A step failed; see `StepRun`.
-    """
-    application = read_migrations(directory)
-    return _migrate(dsn, application, lambda at: plan_down(at, application, steps), hearers, patience)
+    """`migrate` back by exactly so many steps; the project's own stay."""
+    return migrate(dsn, directory, back(steps), Terms(hearers, patience))
 
 
 def migrate_to(
@@ -137,15 +180,8 @@ def migrate_to(
     hearers: Hearers = SILENT,
     patience: Patience = DEFAULT_PATIENCE,
 ) -> list[Applied]:
-    """Bring the application's schema to a version, up or down.
-
-    Raises:
-        ConfigurationError: The folder is not one of migrations.
-        RefusedError: The schema is dirty or ahead of the folder, the version has no file, or a step has no way back.
-        DatabaseError: A step failed; see `StepRun`.
-    """
-    application = read_migrations(directory)
-    return _migrate(dsn, application, lambda at: plan_goto(at, application, version), hearers, patience)
+    """`migrate` to a version, up or down."""
+    return migrate(dsn, directory, toward(version), Terms(hearers, patience))
 
 
 def force(dsn: str, directory: Path, *, version: int, patience: Patience = DEFAULT_PATIENCE) -> Position:
@@ -179,7 +215,7 @@ def baseline(dsn: str, directory: Path, *, version: int, patience: Patience = DE
                 f"{ledger} is at version {position.version} already: a baseline is for a schema that no migration has "
                 "been recorded of. To say that another version is true: `ops migrate force`."
             )
-        _own(connection, patience, SILENT)
+        _own(connection, Terms(patience=patience))
         _record(connection, ledger, version, _BASELINE)
 
 
@@ -209,36 +245,35 @@ def server_major(dsn: str, *, patience: Patience = DEFAULT_PATIENCE) -> int:
         return connection.info.server_version // 10_000
 
 
-def _migrate(
-    dsn: str,
-    application: Sequence[Migration],
-    plan: Callable[[Position], list[Step]],
-    hearers: Hearers,
-    patience: Patience,
-) -> list[Applied]:
-    with _alone(dsn, patience) as (connection, ledger):
-        # All is planned before anything is carried out, so that a refusal leaves everything as it was.
-        rest = find_rest(connection, ledger.position(connection), application, History(ledger.schema))
-        position = Position(rest.step.target) if rest else ledger.position(connection)
-        steps = plan(position)
-        if said := _drift(connection, ledger, position, application):
-            raise RefusedError(
-                f"{' '.join(said)} Nothing was done. If it shall be so: `ops migrate force {position.version}`."
-            )
-        done = _own(connection, patience, hearers)
-        foundation = lay_foundation(connection, ledger.schema, position.version) if steps else Foundation()
-        site = Site(connection, ledger, History(ledger.schema, foundation), patience, hearers.said)
-        if rest is not None:
-            done.append(_finish(site, rest, hearers))
-        return [*done, *_take(site, steps, hearers)]
+def _intend(connection: Connection, ledger: Ledger, application: Sequence[Migration], aim: Aim) -> Intent:
+    position = ledger.position(connection)
+    rest = find_rest(connection, position, application, History(ledger.schema))
+    steps = tuple(aim(Position(rest.step.target) if rest else position, application))
+    sources = tuple(read_source(step.script) for step in steps)
+    return Intent(connection.info.dbname, ledger.schema, position, rest, steps, sources)
 
 
-def _own(connection: Connection, patience: Patience, hearers: Hearers) -> list[Applied]:
-    site = Site(connection, OWN, History(OWN.schema), patience, hearers.said)
-    return list(_take(site, plan_up(OWN.position(connection), read_migrations(OWN_DIRECTORY)), hearers))
+def _require_no_drift(connection: Connection, ledger: Ledger, intent: Intent, application: Sequence[Migration]) -> None:
+    if said := _drift(connection, ledger, intent.start, application):
+        raise RefusedError(
+            f"{' '.join(said)} Nothing was done. If it shall be so: `ops migrate force {intent.start.version}`."
+        )
 
 
-def _take(site: Site, steps: list[Step], hearers: Hearers) -> Iterator[Applied]:
+def _foundation(connection: Connection, ledger: Ledger, intent: Intent, terms: Terms) -> Foundation:
+    if not intent.steps:
+        return Foundation()
+    laid = lay_foundation(connection, ledger.schema, intent.start.version)
+    return replace(laid, backup=terms.backup, rehearsal=terms.rehearsal)
+
+
+def _own(connection: Connection, terms: Terms) -> list[Applied]:
+    site = Site(connection, OWN, History(OWN.schema), terms.patience, terms.hearers.said)
+    steps = plan_up(OWN.position(connection), read_migrations(OWN_DIRECTORY))
+    return list(_take(site, steps, terms.hearers))
+
+
+def _take(site: Site, steps: Sequence[Step], hearers: Hearers) -> Iterator[Applied]:
     sources = [read_source(step.script) for step in steps]  # before the first is carried out
     if steps:
         site.ledger.create(site.connection)

@@ -1,6 +1,6 @@
 """From where a schema stands and the files there are, to the steps to take. Nothing here touches a database."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +35,25 @@ class Step:
     migration: Migration
     script: Path
     target: int
+
+
+type Aim = Callable[[Position, Sequence[Migration]], list[Step]]
+"""Where a run is to lead: the steps to take from a position, given the files."""
+
+
+def upward(limit: int | None = None) -> Aim:
+    """To the newest version, or by so many steps at most."""
+    return lambda position, migrations: plan_up(position, migrations, limit)
+
+
+def back(steps: int) -> Aim:
+    """Exactly so many steps back."""
+    return lambda position, migrations: plan_down(position, migrations, steps)
+
+
+def toward(version: int) -> Aim:
+    """To a version, up or down."""
+    return lambda position, migrations: plan_goto(position, migrations, version)
 
 
 def plan_up(position: Position, migrations: Sequence[Migration], limit: int | None = None) -> list[Step]:
