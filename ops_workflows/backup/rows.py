@@ -189,6 +189,7 @@ class _Counting:
             tables=tuple(self._counted),
             uncounted=tuple(self._uncounted + uncounted),
             schemas=self.schemas,
+            edition=inventory.EDITION,
             changing=self._changing,
         )
 

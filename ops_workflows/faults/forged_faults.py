@@ -23,7 +23,7 @@ def faults() -> list[Fault]:
         _expecting("rows: one lost", _a_row_more, "public.items of postgres has"),
         _expecting("rows: one too many", _a_row_less, "public.items of postgres has"),
         _expecting("table: lost", _another_table, "public.lost of postgres is missing", fast=True),
-        _expecting("schema: an index lost", _another_index, "index public.lost of postgres is missing"),
+        _expecting("schema: an index lost", _another_index, "index public.lost on public.items of postgres is missing"),
         _expecting("schema: a view differs", _another_view, "relation public.named of postgres differs"),
         _expecting("schema: a view too many", _no_view, "relation public.named of postgres is unexpected"),
         _expecting("database: lost", _another_database, "database lost is missing"),
@@ -63,7 +63,7 @@ def _another_table(record: Json) -> None:
 
 
 def _another_index(record: Json) -> None:
-    _schema(record)["index public.lost"] = "0" * 16
+    _schema(record)["index public.lost on public.items"] = "0" * 16
 
 
 def _another_view(record: Json) -> None:

@@ -17,6 +17,9 @@ from psycopg import errors, sql
 from ops_workflows.postgres.connection import Connection
 from ops_workflows.postgres.lsn import Lsn
 
+EDITION = 2
+"""Of the way in which definitions are digested: digests of different editions cannot be compared."""
+
 _SCHEMA = files(__package__).joinpath("inventory.sql").read_text().encode()
 _SNAPSHOT = files(__package__).joinpath("snapshot.sql").read_text().encode()
 _BLOCKS_AT_ONCE = 32_768  # of 8 kB: what one statement counts, so that none is silent for long, however big the table
@@ -83,7 +86,11 @@ def is_database_settled(connection: Connection, undecided: range) -> bool:
 
 
 def definitions(connection: Connection) -> dict[str, Definition]:
-    """Every object of the database that is connected to, by its identity."""
+    """Every object of the database that is connected to, by its identity.
+
+    An identity begins with a word for the kind. Who owns an object and may use it is an entry of its own, `rights on …`
+    and the object's identity, and so is the order of a table's columns.
+    """
     with connection.transaction():
         connection.execute("SET LOCAL search_path = ''")
         rows = connection.execute(_SCHEMA).fetchall()

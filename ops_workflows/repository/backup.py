@@ -147,6 +147,7 @@ class RowsRecord(_Record):
     schemas: dict[str, dict[str, str]] = Field(
         description="Per database: each object's identity and definition's digest."
     )
+    edition: int = Field(1, description="Of the way in which definitions were digested, `inventory.EDITION`.")
     changing: dict[str, tuple[str, ...]] = Field({}, description="Objects that changed while the backup ran: unknown.")
 
 

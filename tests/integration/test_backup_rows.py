@@ -205,11 +205,16 @@ def test_what_changes_and_changes_back_while_the_backup_runs_is_not_claimed(
     with restored(own, server, backup) as (expected, found, restoration):
         schema = restoration.schemas["postgres"]
         assert "relation public.staging" in schema
-        assert {"index public.busy_n", "relation public.gone"}.isdisjoint(schema)
+        assert {"index public.busy_n on public.busy", "relation public.gone"}.isdisjoint(schema)
         assert "sold" not in restoration.schemas
         assert restoration.rows["postgres", "public.partition"] == 5
         assert found.passed, found.finding
-    names = {"index public.busy_n", "trigger acting on public.busy", "function public.act()", "relation public.gone"}
+    names = {
+        "index public.busy_n on public.busy",
+        "trigger acting on public.busy",
+        "function public.act()",
+        "relation public.gone",
+    }
     assert names <= set(expected.changing["postgres"])
     assert {"relation public.busy", "column public.busy.n", "relation public.log"} <= set(expected.schemas["postgres"])
     uncounted = {"postgres: public.partition", "postgres: public.gone", "sold: every table"}
@@ -321,6 +326,25 @@ def test_which_rows_are_settled(server: ScratchServer, monkeypatch: pytest.Monke
             ("more than there are", range(second, second + epoch), 0),
         ):
             assert inventory.count(connection, "public.made", undecided) == rows, name
+
+
+def test_rights_and_the_order_of_columns_are_apart_from_definitions(server: ScratchServer) -> None:
+    executing(server, "CREATE TABLE held (a int, b serial, c int NOT NULL)", "CREATE ROLE somebody")()
+    with connect(server.dsn()) as connection:
+        before = inventory.definitions(connection)
+        executing(server, "ALTER TABLE held OWNER TO somebody", "GRANT SELECT ON held TO ops_backup")()
+        granted = inventory.definitions(connection)
+        executing(server, "ALTER TABLE held DROP COLUMN a")()
+        dropped = inventory.definitions(connection)
+    rights = {"rights on relation public.held", "rights on sequence public.held_b_seq on public.held"}
+    changed = {identity for identity, found in granted.items() if found.digest != before[identity].digest}
+    assert (before.keys() == granted.keys(), changed) == (True, rights)
+    newer = set[int]().union(*(granted[each].writers - before[each].writers for each in rights))
+    assert newer
+    assert not any(granted[each].is_settled(range(min(newer), max(newer) + 1)) for each in rights)
+    changed = {identity for identity, found in dropped.items() if found.digest != granted[identity].digest}
+    assert changed == {"order of columns on public.held"}
+    assert granted.keys() - dropped.keys() == {"column public.held.a"}
 
 
 def test_a_table_is_counted_in_parts(server: ScratchServer, monkeypatch: pytest.MonkeyPatch) -> None:

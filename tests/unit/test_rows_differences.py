@@ -3,7 +3,7 @@
 import pytest
 
 from ops_workflows.backup.rows import Snapshots
-from ops_workflows.postgres.inventory import Snapshot
+from ops_workflows.postgres.inventory import EDITION, Snapshot
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.proof.booted import compared, differences
 from ops_workflows.repository.backup import RowsRecord, TableRows
@@ -15,7 +15,7 @@ SCHEMA = {"relation public.a": "aa", "relation public.b": "bb"}
 
 def expected(exact: bool = True, **more: object) -> RowsRecord:
     tables = tuple(TableRows(database=database, table=table, rows=rows) for (database, table), rows in FOUND.items())
-    usual = {"exact": exact, "counted_at": MOMENT, "tables": tables, "schemas": {"shop": SCHEMA}}
+    usual = {"exact": exact, "counted_at": MOMENT, "tables": tables, "schemas": {"shop": SCHEMA}, "edition": EDITION}
     return RowsRecord(**(usual | more))  # type: ignore[arg-type]
 
 
@@ -57,6 +57,13 @@ def test_an_object_that_nobody_expects_is_a_fault_where_all_was_quiet() -> None:
     assert faults(expected(True), schema=more) == ["view x of shop is unexpected"]
     assert faults(expected(True, changing={"shop": ("view x",)}), schema=more) == []
     assert faults(expected(False), schema=more) == []
+
+
+def test_definitions_that_were_digested_in_another_way_are_not_compared_and_rows_are() -> None:
+    record = expected(edition=EDITION - 1)
+    assert faults(record, schema={"relation public.c": "cc"}) == []
+    assert len(faults(record, FOUND | {("shop", "public.a"): 9})) == 1
+    assert "definitions not" in compared(record)
 
 
 def test_a_database_that_is_gone() -> None:
