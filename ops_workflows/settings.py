@@ -161,7 +161,22 @@ class Settings(BaseSettings):
     rpo_objective_seconds: int = Field(3600, ge=1, description="Recovery point objective: age of the newest row.")
 
     # Schema and workload.
+    migrate_backup_hours: float = Field(
+        26, gt=0, description="A migration rests on a proved backup that is no older; else one is taken first."
+    )
+    migrate_most_lock_seconds: float = Field(
+        2, gt=0, description="Longest that a migration may keep others from reading or writing a table."
+    )
+    migrate_most_seconds: float = Field(3600, gt=0, description="Longest that all files of a migration may take.")
+    rehearsal_hours: float = Field(24, gt=0, description="How long a rehearsal of the very same plan counts.")
+    rehearsal_traffic_rate: float = Field(
+        50, ge=0, description="Statements per second of the replayed traffic in rehearsals; 0 for none."
+    )
     migrations_dir: Path = Field(Path("migrations"), description="The application's migrations, golang-migrate format.")
+    traffic_file: Path = Field(
+        Path("deploy/traffic.sql"),
+        description="The application's traffic in small, that migrations are rehearsed under.",
+    )
 
     # Valkey or Redis.
     redis_url: SecretStr | None = Field(None, description="redis:// URL of the application's cache.")

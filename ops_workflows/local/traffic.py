@@ -5,17 +5,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Protocol
 
 import psycopg
 
-from ops_workflows.errors import ConfigurationError, DatabaseError
-from ops_workflows.local.traffic_mix import Statement, mixed, sample
+from ops_workflows.errors import ConfigurationError, DatabaseError, RefusedError
 from ops_workflows.local.traffic_tally import Tally, TrafficReport
 from ops_workflows.postgres.connection import Connection, connect
+from ops_workflows.schema.mix import Mix, Turn, read_mix
 from ops_workflows.settings import Settings
 
+_DEFAULT = Path(__file__).parents[2] / "deploy/traffic.sql"
 _HEARTBEAT = "insert into ops.heartbeat (sender) values ('traffic')"
 _HEARTBEAT_SECONDS = _REPORT_SECONDS = 1.0
 _STATEMENT_SECONDS = 5
@@ -45,7 +47,8 @@ def traffic(
         report: Hears once a second how things stand.
 
     Raises:
-        ConfigurationError: A DSN is not set, or `rate` or `seconds` is not positive and finite.
+        ConfigurationError: A DSN is not set, `rate` or `seconds` is not positive and finite, or OPS_TRAFFIC_FILE cannot
+            be used.
         RefusedError: The schema is not there.
         DatabaseError: PostgreSQL is unreachable at the start.
     """
@@ -53,13 +56,16 @@ def traffic(
         raise ConfigurationError("Traffic needs a rate and a length that are numbers above zero.")
     timeout = settings.connect_timeout_seconds
     owner, upkeep = settings.require("owner_dsn"), settings.require("upkeep_dsn")
+    mix = _mix(settings.traffic_file)
     # Whoever starts traffic wants to hear at once that it cannot work, rather than to see errors being counted.
     with connect(owner, timeout=timeout) as connection, connect(upkeep, timeout=timeout):
-        found = sample(connection)
+        _expect_tables(connection)
+        pools = mix.read_pools(connection)
 
     tally, over = Tally(), threading.Event()
     deadline = time.monotonic() + seconds if seconds else math.inf
-    stream = _Stream(_Until(stop or threading.Event(), deadline), rate, mixed(Random(), found), tally, report)  # noqa: S311 - a mix, no secret
+    turns = pools.draw(Random())  # noqa: S311 - a mix, no secret
+    stream = _Stream(_Until(stop or threading.Event(), deadline), rate, turns, tally, report)
     pulse = _Pulse(_Until(over), tally)
     beat = threading.Thread(target=_persist, args=(upkeep, timeout, pulse), name="heartbeat", daemon=True)
     beat.start()
@@ -72,6 +78,22 @@ def traffic(
         beat.join(timeout + _STATEMENT_SECONDS)
         stream.skip()
     return tally.report()
+
+
+def _mix(file: Path) -> Mix:
+    """The mix that the settings name; in a folder without it, this project's own."""
+    found = read_mix(file)
+    if found is None and file == Settings.model_fields["traffic_file"].default:
+        found = read_mix(_DEFAULT)
+    if found is None:
+        raise ConfigurationError(f"There is no {file} to take the traffic from: correct OPS_TRAFFIC_FILE.")
+    return found
+
+
+def _expect_tables(connection: Connection) -> None:
+    there = connection.execute("select to_regclass('query_log'), to_regclass('ops.heartbeat')").fetchone()
+    if there is None or None in there:
+        raise RefusedError("The tables that traffic goes to are not there: run `ops migrate up` first.")
 
 
 @dataclass(frozen=True)
@@ -104,7 +126,11 @@ def _persist(dsn: str, timeout: int, sender: _Sender) -> None:
     while not sender.until.over():
         try:
             with connect(
-                dsn, timeout=timeout, statement_seconds=_STATEMENT_SECONDS, application_name="ops traffic"
+                dsn,
+                timeout=timeout,
+                statement_seconds=_STATEMENT_SECONDS,
+                application_name="ops traffic",
+                client_encoding="utf8",
             ) as connection:
                 backoff = _FIRST_BACKOFF
                 sender.send(connection)
@@ -120,7 +146,7 @@ class _Stream:
 
     until: _Until
     rate: float
-    mix: Iterator[tuple[Statement, dict[str, object]]]
+    turns: Iterator[Turn]
     tally: Tally
     report: Report | None
     due: float = math.inf  # until there is a connection
@@ -139,9 +165,9 @@ class _Stream:
                 self.until.wait(min(self.due, self.report_due) - now)
                 continue
             due, self.due = self.due, self.due + 1 / self.rate
-            statement, values = next(self.mix)
+            statement, values = next(self.turns)
             try:
-                connection.execute(statement.text, values)
+                connection.execute(statement.tagged.encode(), values)
             except psycopg.Error as error:
                 if connection.closed:
                     raise

@@ -18,6 +18,7 @@ from ops_workflows.postgres.processes import send, standing_in, wait_until
 from ops_workflows.postgres.programs import Programs, run
 
 SUPERUSER = "postgres"
+_BUILTIN_LOCALES_SINCE = 17
 
 
 def create_cluster(
@@ -47,12 +48,13 @@ def create_cluster(
     password_file.touch(mode=0o600)
     password_file.write_text(superuser_password + "\n")
     hand_over(password_file, account)
+    builtin = ["--locale-provider=builtin"] if programs.major >= _BUILTIN_LOCALES_SINCE else []
     settings = [f"--set={name}={value}" for name, value in configuration.items()]
     try:
         run(
             programs.path("initdb"),
             *("-D", part, f"--username={SUPERUSER}", f"--pwfile={password_file}", "--auth=scram-sha-256"),
-            *("--data-checksums", "--locale-provider=builtin", "--locale=C.UTF-8", "--encoding=UTF8"),
+            *("--data-checksums", *builtin, "--locale=C.UTF-8", "--encoding=UTF8"),
             *settings,
             timeout=120,
             account=account,

@@ -16,7 +16,8 @@ from ops_workflows.local.seed_rows import COLUMNS, Workload
 from ops_workflows.local.traffic import traffic
 from ops_workflows.local.traffic_tally import TrafficReport
 from ops_workflows.postgres.connection import connect
-from ops_workflows.schema.apply import migrate_down, migrate_up
+from ops_workflows.schema.apply import migrate_to, migrate_up
+from ops_workflows.schema.plan import NOTHING
 from ops_workflows.settings import Settings
 from tests.support.command import ops_here
 
@@ -97,7 +98,7 @@ def test_equal_seed_and_base_give_an_equal_database_and_another_seed_adds(
 ) -> None:
     seed(migrated.owner, rows=1000, seed=5, base=BASE)
     first = digest(migrated.owner)
-    migrate_down(migrated.owner, MIGRATIONS, steps=2)
+    migrate_to(migrated.owner, MIGRATIONS, version=NOTHING)
     migrate_up(migrated.owner, MIGRATIONS)
     elsewhere = BASE.astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat()
     typed = ("seed", "--rows", "1000", "--seed", "5", "--base", elsewhere)
@@ -169,6 +170,21 @@ def test_three_seconds_of_traffic_read_write_and_beat(migrated: Database, settin
 def test_every_statement_of_the_mix_works_without_seeded_rows(migrated: Database, settings: Settings) -> None:
     report = traffic(pointed(settings, migrated), rate=400, seconds=2)
     assert report.errors == {}
+
+
+def test_traffic_is_what_the_file_says_and_the_projects_own_in_a_folder_without_one(
+    migrated: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = pointed(settings, migrated)
+    assert traffic(own, rate=100, seconds=1).reads > 0
+    with pytest.raises(ConfigurationError, match=r"There is no other\.sql .* OPS_TRAFFIC_FILE"):
+        traffic(own.model_copy(update={"traffic_file": Path("other.sql")}), rate=100, seconds=1)
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/traffic.sql").write_text("-- name: all\n-- weight: 1\nDELETE FROM locations;\n")
+    report = traffic(own, rate=100, seconds=1)
+    assert (report.reads, report.errors) == (0, {})
+    assert rows(migrated.owner, "select count(*) from locations") == [(0,)]
 
 
 def test_traffic_comes_back_after_its_connections_were_cut(migrated: Database, settings: Settings) -> None:

@@ -1,7 +1,6 @@
 from random import Random
 from statistics import quantiles
 
-from ops_workflows.local.traffic_mix import statements
 from ops_workflows.local.traffic_tally import Tally
 
 
@@ -25,10 +24,3 @@ def test_a_report_is_a_snapshot() -> None:
     assert (before.reads, before.errors) == (0, {"AdminShutdown": 1})
     assert (tally.report().reads, tally.report().errors) == (1, {"AdminShutdown": 2})
     assert before.p95_ms == 0
-
-
-def test_the_mix_is_read_whole_and_its_shares_are_per_cent() -> None:
-    mix = statements()
-    assert sum(statement.share for statement in mix) == 100
-    assert 25 <= sum(statement.share for statement in mix if statement.writes) <= 35
-    assert all(statement.text.split()[0] in {"select", "insert", "update"} for statement in mix)
