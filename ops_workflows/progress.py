@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 BYTES = "bytes"
@@ -61,3 +62,13 @@ class Logged:
     def say(self, sentence: str) -> None:
         """A line."""
         self._log.warning(sentence)
+
+
+def as_markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table for Dagster's UI."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in cells)} |" for cells in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

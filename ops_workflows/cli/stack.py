@@ -75,7 +75,7 @@ def demo(
     rows: Annotated[int, typer.Option(min=1, help="Rows of query_log to load.")] = 200_000,
     keep: Annotated[bool, typer.Option(help="Leave the stack running.")] = False,
 ) -> None:
-    """Show it all once: stack, data, nightly backup, restore drill, and what was measured."""
+    """Show it all once: stack, data, nightly backup, restore drill, a rehearsed migration, and what was measured."""
     from ops_workflows.cli.render import facts, size, span, when
     from ops_workflows.local.demo import demo as run
 
@@ -91,6 +91,11 @@ def demo(
         | {
             "window": f"any moment from {when(wal.window[0])} to {when(wal.window[1])} UTC" if wal.window else "none",
             "lag": f"{size(wal.lag_bytes or 0)}, {span(wal.lag_seconds or 0)} behind the server",
+        }
+        | {
+            f"migrate: {step['name']}": f"{step['said']}"
+            for step in (shown.gate.steps if shown.gate else ())
+            if step["name"] in {"rehearsal", "apply", "catalogue"}
         }
     )
     if keep:

@@ -6,12 +6,18 @@ from pathlib import Path
 from ops_workflows.local.seed import seed
 from ops_workflows.local.stack import up
 from ops_workflows.postgres.connection import connect
-from ops_workflows.schema.apply import migrate_up
+from ops_workflows.schema.apply import apply_own, migrate_up, status
 from ops_workflows.settings import Settings
 
 
-def prepare(folder: Path, *, rows: int, report: Callable[[str], None]) -> Settings:
+def prepare(folder: Path, *, rows: int, report: Callable[[str], None], leave: int = 0) -> Settings:
     """Bring the stack up, migrate it, and load generated rows unless there are some.
+
+    Args:
+        folder: Of the stack.
+        rows: Of query_log.
+        report: Hears of each step.
+        leave: So many of the newest migrations are left pending, if they are.
 
     Returns:
         The settings that lead to it.
@@ -22,7 +28,9 @@ def prepare(folder: Path, *, rows: int, report: Callable[[str], None]) -> Settin
     up(Settings.read(folder), folder, report=report)
     settings = Settings.read(folder)
     owner = settings.require("owner_dsn")
-    for applied in migrate_up(owner, folder / settings.migrations_dir):
+    directory = folder / settings.migrations_dir
+    wanted = len(status(owner, directory).application.pending) - leave
+    for applied in migrate_up(owner, directory, limit=wanted) if wanted > 0 else apply_own(owner):
         report(f"Migrated {applied.ledger} to {applied.version} {applied.name}.")
     with connect(owner) as connection:
         there = connection.execute("SELECT EXISTS (SELECT FROM query_log)").fetchone()

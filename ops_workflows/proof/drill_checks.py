@@ -89,7 +89,7 @@ class Asking:
                 faults = [
                     f"{database}: {fault}"
                     for database in databases
-                    for fault in ask_smoke(self.server, self.superuser, database, queries)
+                    for fault in ask_smoke(self.server.dsn(database, self.superuser), queries)
                 ]
             except DatabaseError as error:
                 databases, faults = [], [str(error).rstrip(".")]

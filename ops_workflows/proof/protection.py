@@ -8,18 +8,16 @@ from typing import Any
 from ops_workflows.backup.preflight import dumps_only
 from ops_workflows.backup.wal_status import WalStatus, wal_status
 from ops_workflows.proof.forecast import Breaking, Forecast, Present, breaking, forecast, growth, unmeasured
+from ops_workflows.proof.proved import PROVED, is_proved
 from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import Repository, open_repository, unusable
 from ops_workflows.repository.drills import DrillRecord, past_drills
 from ops_workflows.repository.dumps import Dumps
 from ops_workflows.repository.proofs import State, read_ledger
-from ops_workflows.repository.rungs import Rung
 from ops_workflows.restore.moment import Latest
 from ops_workflows.restore.route import find_route
 from ops_workflows.settings import Settings
-
-PROVED = Rung.BOOTED  # the lowest rung at which a backup counts as proved: it has been a running database
 
 _SOON = timedelta(days=30)  # to make recovery faster, or the database smaller
 _MOST_SINCE_DRILL = timedelta(days=8)  # they are weekly; Dagster expects them as often
@@ -178,7 +176,7 @@ def protection(settings: Settings) -> Protection:
     backups = [backup for backup in known.readable if backup.id not in lost]
     shown = read_ledger(repository, [backup.id for backup in backups])
     standings = {backup.id: standing(shown.newest[backup.id], now, settings.proof_days) for backup in backups}
-    proved = [backup for backup in backups if _is_proved(standings[backup.id])]
+    proved = [backup for backup in backups if is_proved(standings[backup.id])]
     there = _present(repository) if backups else None
     objective = settings.rto_objective_seconds
     return Protection(
@@ -209,10 +207,6 @@ def _only_dumps(settings: Settings, repository: Repository, now: datetime) -> st
         return f"{reason} And there is no dump: take one, `ops dump`."
     age = (now - dumps[-1].started_at) / timedelta(hours=1)
     return f"{reason} What was committed since dump {dumps[-1].id} began, {age:,.1f} h ago, would be lost."
-
-
-def _is_proved(stands: Standing) -> bool:
-    return stands.failed is None and stands.highest is not None and PROVED in (*stands.highest.below(), stands.highest)
 
 
 def _is_fresh(stands: Standing) -> bool:

@@ -16,7 +16,6 @@ import psycopg
 
 from ops_workflows.errors import ConfigurationError
 from ops_workflows.postgres.connection import connect
-from ops_workflows.postgres.server import Server
 
 _QUERY = re.compile(
     r"^-- name:(?P<name>[^\n]*)\n-- expect:(?P<expect>[^\n]*)\n(?P<sql>.*?)(?=^-- name:|\Z)", re.MULTILINE | re.DOTALL
@@ -63,14 +62,14 @@ def read_smoke(file: Path) -> list[SmokeQuery] | None:
         raise ConfigurationError(f"{file} cannot be read: {error}. Correct OPS_SMOKE_FILE.") from error
 
 
-def ask_smoke(server: Server, superuser: str, database: str, queries: Iterable[SmokeQuery]) -> list[str]:
-    """Ask them all: a clause for each whose answer is another, or that cannot be answered.
+def ask_smoke(dsn: str, queries: Iterable[SmokeQuery]) -> list[str]:
+    """Ask a database them all: a clause for each whose answer is another, or that cannot be answered.
 
     Raises:
         DatabaseError: The server does not answer.
     """
     faults = []
-    with connect(server.dsn(database, superuser), statement_seconds=_SECONDS) as connection:
+    with connect(dsn, statement_seconds=_SECONDS) as connection:
         connection.execute("SET default_transaction_read_only = on")
         for query in queries:
             try:

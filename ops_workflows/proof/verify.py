@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ops_workflows.errors import ConfigurationError, IntegrityError, RefusedError
-from ops_workflows.progress import SILENT, Progress
+from ops_workflows.progress import SILENT, Progress, as_markdown
 from ops_workflows.proof.ladder import Ladder
 from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
@@ -42,7 +42,7 @@ class Verified:
             for backup in reversed(self.backups)
             for stands in [self.standings[backup.id]]
         ]
-        return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
+        return as_markdown(head, rows)
 
 
 def verify_backups(

@@ -83,6 +83,11 @@ class Layout:
         """What the keys of all drills' evidence begin with."""
         return f"{self.root}drills/"
 
+    @property
+    def rehearsals(self) -> str:
+        """What the keys of all rehearsals of migrations begin with."""
+        return f"{self.root}rehearsals/"
+
     def restores(self, backup_id: str = "") -> str:
         """What the keys of all leases, or those on one backup or dump, begin with."""
         return f"{self.root}restores/" + (f"{backup_id}/" if backup_id else "")

@@ -66,7 +66,8 @@ class MirrorPlan:
         pins: Of backups that are there already.
         wal: Histories, then segments and tails, the oldest of each timeline first.
         superseded: Names of tails in the mirror whose segments it then has whole.
-        proofs: Of what is kept; the evidence of drills, and the canaries by which later ones will know their moments.
+        proofs: Of what is kept; the evidence of drills and rehearsals, and the canaries by which later drills will know
+            their moments.
         broken: Ids of backups that are not copied, because what they build on is in neither repository.
     """
 
@@ -125,7 +126,7 @@ def plan_mirror(source: Holdings, mirror: Holdings, policy: Policy, now: datetim
         superseded=tuple(sorted(late & mirror.objects.keys())),
         proofs=tuple(
             Copy(name, source.objects[name])
-            for prefix in ("proofs/", "drills/", "canaries/")
+            for prefix in ("proofs/", "drills/", "rehearsals/", "canaries/")
             for name in _missing(source, mirror, prefix)
             if _is_wanted(name, ids, kept.kept, ends)
         ),
@@ -200,7 +201,7 @@ def _is_wanted(name: str, ids: Collection[str], kept: Sequence[BackupFacts], end
         if canary is None or not kept or canary.after < canaries_since(kept[0].finished_at):
             return False
         return canary.lsn <= ends.get(canary.timeline, 0)  # the log behind it comes with the next mirroring, and so it
-    return kind == "drills" or rest.partition("/")[0] in ids
+    return kind in {"drills", "rehearsals"} or rest.partition("/")[0] in ids
 
 
 def _missing(source: Holdings, mirror: Holdings, prefix: str) -> Iterator[str]:

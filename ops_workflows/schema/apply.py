@@ -11,7 +11,8 @@ from ops_workflows.postgres.connection import Connection
 from ops_workflows.schema.drift import digests, drift, invalid_indexes
 from ops_workflows.schema.files import Migration, read_migrations
 from ops_workflows.schema.foundation import lay_foundation
-from ops_workflows.schema.history import Foundation, History
+from ops_workflows.schema.gate_record import Gate, last_gate
+from ops_workflows.schema.history import Entry, Foundation, History
 from ops_workflows.schema.intent import Intent
 from ops_workflows.schema.ledger import TABLE, Ledger
 from ops_workflows.schema.plan import Aim, Direction, Position, Step, back, plan_up, require_version, toward, upward
@@ -22,7 +23,7 @@ from ops_workflows.schema.step import Site, StepRun, Watch, unwatched
 
 OWN = Ledger("ops")
 OWN_DIRECTORY = Path(__file__).parent / "ops_migrations"
-_FORCED = "force"
+FORCED = "force"
 _BASELINE = "baseline"
 
 
@@ -35,6 +36,7 @@ class Applied:
     direction: Direction
     version: int
     name: str
+    file: str
     seconds: float
     waited: float = 0.0
     """Of these seconds, those that went by with attempts that did not get their locks."""
@@ -116,7 +118,7 @@ def migrate(dsn: str, directory: Path, aim: Aim, terms: Terms | None = None) -> 
     """
     terms = terms or Terms()
     application = read_migrations(directory)
-    with _alone(dsn, terms.patience) as (connection, ledger):
+    with alone(dsn, terms.patience) as (connection, ledger):
         # All is planned before anything is carried out, so that a refusal leaves everything as it was.
         intent = _intend(connection, ledger, application, aim)
         if terms.agreed not in {None, intent.digest}:
@@ -130,6 +132,21 @@ def migrate(dsn: str, directory: Path, aim: Aim, terms: Terms | None = None) -> 
         if intent.rest is not None:
             done.append(_finish(site, intent.rest, terms.hearers))
         return [*done, *_take(site, intent.steps, terms.hearers)]
+
+
+def apply_own(dsn: str, terms: Terms | None = None) -> list[Applied]:
+    """Apply the project's own migrations only.
+
+    Raises:
+        RefusedError: Another migration is running.
+        DatabaseError: A step failed; see `StepRun`.
+    """
+    terms = terms or Terms()
+    with connected(dsn, terms.patience) as connection:
+        if OWN.position(connection) == Position(read_migrations(OWN_DIRECTORY)[-1].version):
+            return []
+    with alone(dsn, terms.patience) as (connection, _):
+        return _own(connection, terms)
 
 
 def intend(dsn: str, directory: Path, aim: Aim, *, patience: Patience = DEFAULT_PATIENCE) -> Intent:
@@ -193,9 +210,9 @@ def force(dsn: str, directory: Path, *, version: int, patience: Patience = DEFAU
     """
     application = read_migrations(directory)
     require_version(version, application)
-    with _alone(dsn, patience) as (connection, ledger):
+    with alone(dsn, patience) as (connection, ledger):
         before = ledger.position(connection)
-        _record(connection, ledger, version, _FORCED)
+        _record(connection, ledger, version, FORCED)
         return before
 
 
@@ -208,7 +225,7 @@ def baseline(dsn: str, directory: Path, *, version: int, patience: Patience = DE
     """
     application = read_migrations(directory)
     require_version(version, application)
-    with _alone(dsn, patience) as (connection, ledger):
+    with alone(dsn, patience) as (connection, ledger):
         position = ledger.position(connection)
         if position != Position():
             raise RefusedError(
@@ -233,6 +250,17 @@ def status(dsn: str, directory: Path, *, patience: Patience = DEFAULT_PATIENCE) 
         own = _status(connection, OWN, read_migrations(OWN_DIRECTORY))
         broken = [f"Index {name} is not valid: drop it, or build it anew." for name in invalid_indexes(connection)]
         return Status(found, own, (*_drift(connection, ledger, found.position, application), *broken))
+
+
+def remembered(dsn: str, *, patience: Patience = DEFAULT_PATIENCE) -> tuple[list[Entry], Gate | None]:
+    """What was done to the application's schema, oldest first, and the last time that somebody was at the gate.
+
+    Raises:
+        DatabaseError: PostgreSQL is unreachable or refuses us.
+    """
+    with connected(dsn, patience) as connection:
+        ledger = _application_ledger(connection).schema
+        return History(ledger).entries(connection), last_gate(connection, ledger)
 
 
 def server_major(dsn: str, *, patience: Patience = DEFAULT_PATIENCE) -> int:
@@ -294,7 +322,10 @@ def _finish(site: Site, rest: Rest, hearers: Hearers) -> Applied:
 def _report(run: StepRun, began: float, hearers: Hearers) -> Applied:
     migration, ledger = run.step.migration, run.site.ledger.schema
     seconds = time.monotonic() - began
-    applied = Applied(ledger, run.step.direction, migration.version, migration.name, seconds, run.waited, run.warnings)
+    step, file = run.step, run.source.path.name
+    applied = Applied(
+        ledger, step.direction, migration.version, migration.name, file, seconds, run.waited, run.warnings
+    )
     hearers.applied(applied)
     return applied
 
@@ -317,7 +348,12 @@ def _drift(connection: Connection, ledger: Ledger, position: Position, applicati
 
 
 @contextmanager
-def _alone(dsn: str, patience: Patience) -> Iterator[tuple[Connection, Ledger]]:
+def alone(dsn: str, patience: Patience = DEFAULT_PATIENCE) -> Iterator[tuple[Connection, Ledger]]:
+    """A connection that nobody else migrates beside, and where the application's version is recorded.
+
+    Raises:
+        RefusedError: Another migration is running, or this is no place to migrate from; see `exclusive`.
+    """
     with connected(dsn, patience) as connection:
         ledger = _application_ledger(connection)
         with exclusive(connection, ledger.schema, TABLE, patience):

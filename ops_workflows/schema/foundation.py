@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-import psycopg
+from psycopg.errors import InsufficientPrivilege, ObjectNotInPrerequisiteState
 
 from ops_workflows.postgres.connection import Connection
 from ops_workflows.postgres.lsn import Lsn
@@ -20,6 +20,6 @@ def lay_foundation(connection: Connection, schema: str, version: int) -> Foundat
     name = f"migrate {schema} from {version} at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     try:
         row = connection.execute("SELECT pg_create_restore_point(%s)::text", [name]).fetchone()
-    except psycopg.errors.InsufficientPrivilege:
+    except (InsufficientPrivilege, ObjectNotInPrerequisiteState):  # the latter where wal_level is minimal
         name, row = "", connection.execute("SELECT pg_current_wal_insert_lsn()::text").fetchone()
     return Foundation(restore_point=name, restore_lsn=Lsn.parse(row[0]) if row else None)

@@ -1,7 +1,7 @@
 """`ops.migration_history`: what was done to the schemas, who did it, and on what it rests."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from psycopg.rows import class_row
@@ -11,7 +11,10 @@ from ops_workflows.postgres.identity import who
 from ops_workflows.postgres.lsn import Lsn
 
 TABLE = "ops.migration_history"
-_COLUMNS = "id, version, direction, name, sha256, started_at, finished_at, result, statements_done, said"
+_COLUMNS = (
+    "id, version, direction, name, sha256, who, started_at, finished_at, result, statements_done, said, "
+    "restore_lsn::text, backup, rehearsal"
+)
 
 
 class Result(StrEnum):
@@ -49,11 +52,15 @@ class Entry:
         direction: Which way, or `force` or `baseline`.
         name: Of the file.
         sha256: Of its bytes, hex; empty where no file was run.
+        who: Made it.
         started_at: When it began.
         finished_at: When it ended; None while it runs, or since it was killed.
         result: What came of it.
         statements_done: How many statements were carried out, of a file that is run statement by statement.
         said: Why it failed.
+        restore_lsn: The place of the log just before the run; None where nobody asked.
+        backup: The id of the backup that it rests on; empty for none.
+        rehearsal: The id of the rehearsal that it rests on; empty for none.
     """
 
     id: int
@@ -61,11 +68,20 @@ class Entry:
     direction: str
     name: str
     sha256: str
+    who: str
     started_at: datetime
     finished_at: datetime | None
     result: str
     statements_done: int
     said: str
+    restore_lsn: str | None = None
+    backup: str = ""
+    rehearsal: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None where it has not ended."""
+        return None if self.finished_at is None else (self.finished_at - self.started_at) / timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)

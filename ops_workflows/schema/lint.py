@@ -14,7 +14,8 @@ from ops_workflows.errors import ConfigurationError
 from ops_workflows.schema.source import Source
 
 _SECONDS = 60
-# Of style, or of what this project sees to itself: both timeouts are always set.
+# Of style, or of what this project sees to itself: both timeouts are always set, and what destroys something needs an
+# approval.
 _LEFT_OUT = (
     "prefer-bigint-over-int",
     "prefer-bigint-over-smallint",
@@ -23,6 +24,9 @@ _LEFT_OUT = (
     "prefer-text-field",
     "prefer-timestamptz",
     "ban-char-field",
+    "ban-drop-column",
+    "ban-drop-database",
+    "ban-drop-table",
     "require-lock-timeout",
     "require-statement-timeout",
     "require-timeout-settings",

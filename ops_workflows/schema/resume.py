@@ -15,6 +15,10 @@ from ops_workflows.schema.plan import NOTHING, Direction, Position, Step
 from ops_workflows.schema.source import Source, read_source
 
 
+class ForeignDirtyError(RefusedError):
+    """It was not this project that left the schema dirty."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rest:
     """What is left of a file.
@@ -38,7 +42,8 @@ def find_rest(
     """What is left to be done of the step that left the schema dirty; None where it is not.
 
     Raises:
-        RefusedError: It was not this project that left it so, or the file is another by now.
+        ForeignDirtyError: It was not this project that left it so.
+        RefusedError: The file is another by now.
         DatabaseError: Whether a statement was carried out cannot be told.
     """
     if not position.dirty:
@@ -47,7 +52,7 @@ def find_rest(
     last = entries[-1] if entries else None
     step = _step(position, migrations, last) if last is not None else None
     if last is None or step is None or last.result == Result.APPLIED:
-        raise RefusedError(
+        raise ForeignDirtyError(
             f"The schema is dirty at version {position.version}, and it was not `ops migrate` that left it so: another "
             "program's run failed or was killed. Its file was one transaction unless it says otherwise, so most likely "
             "nothing of it was done. See for yourself, and say what is true: `ops migrate force` with the version."

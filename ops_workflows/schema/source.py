@@ -5,6 +5,7 @@ A comment above the first statement may say how, so that golang-migrate can stil
     -- ops: no-transaction
     -- ops: lock-timeout 5s
     -- ops: statement-timeout 30min
+    -- ops: restores-data
 """
 
 import hashlib
@@ -33,6 +34,7 @@ class Source:
         whole: Whether it is run as one transaction, together with the version that it leads to.
         lock_timeout: Seconds that a statement may wait for a lock; None for the usual.
         statement_timeout: Seconds that a statement may take; None for the usual.
+        restores_data: Whether, being a way back, it promises to bring the rows back as they were.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Source:
     whole: bool
     lock_timeout: float | None = None
     statement_timeout: float | None = None
+    restores_data: bool = False
 
     def line(self, offset: int) -> int:
         """The number of the line of a character, from 1."""
@@ -64,7 +67,7 @@ def read_source(path: Path) -> Source:
         raise ConfigurationError(f"{path} begins with a byte order mark, which PostgreSQL refuses: save it without.")
     found = tuple(statements(text))
     head = text[: found[0].start] if found else text
-    alone, timeouts = False, dict[str, float]()
+    alone, restores, timeouts = False, False, dict[str, float]()
     for directive in _DIRECTIVE.finditer(head):
         said = directive["said"]
         timeout = _TIMEOUT.fullmatch(said)
@@ -72,16 +75,18 @@ def read_source(path: Path) -> Source:
             timeouts[timeout["which"]] = int(timeout["number"]) * _SECONDS[timeout["unit"]]
         elif said == "no-transaction":
             alone = True
+        elif said == "restores-data":
+            restores = True
         else:
             line = text.count("\n", 0, directive.start()) + 1
             raise ConfigurationError(
-                f"{path}, line {line}: “-- ops: {said}” is not understood. There are no-transaction, lock-timeout and "
-                "statement-timeout, the last two with a time such as 5s."
+                f"{path}, line {line}: “-- ops: {said}” is not understood. There are no-transaction, restores-data, "
+                "lock-timeout and statement-timeout, the last two with a time such as 5s."
             )
     _require_ends(path, text, found)
     free = alone or any(each.stands_alone or each.controls_transactions for each in found)
     digest = hashlib.sha256(content).hexdigest()
-    return Source(path, text, digest, found, not free, timeouts.get("lock"), timeouts.get("statement"))
+    return Source(path, text, digest, found, not free, timeouts.get("lock"), timeouts.get("statement"), restores)
 
 
 def _require_ends(path: Path, text: str, found: tuple[Statement, ...]) -> None:

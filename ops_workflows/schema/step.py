@@ -29,11 +29,11 @@ _LONGEST_PAUSE_SECONDS = 8.0
 _CHANCE = SystemRandom()
 
 
-type Watch = Callable[[Source, Statement], AbstractContextManager[Callable[[Ran], None]]]
+type Watch = Callable[[Connection, Source, Statement], AbstractContextManager[Callable[[Ran], None]]]
 
 
 @contextmanager
-def unwatched(_source: Source, _statement: Statement) -> Iterator[Callable[[Ran], None]]:
+def unwatched(_connection: Connection, _source: Source, _statement: Statement) -> Iterator[Callable[[Ran], None]]:
     """For runs that nobody looks at."""
     yield lambda _ran: None
 
@@ -159,7 +159,7 @@ class StepRun:
             attempt()
 
     def _run(self, statement: Statement) -> None:
-        with self.site.watch(self.source, statement) as done:
+        with self.site.watch(self.site.connection, self.source, statement) as done:
             ran = run_statement(self.site.connection, self.source, statement)
             done(ran)
         self.warnings += ran.warnings

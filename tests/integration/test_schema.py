@@ -1,5 +1,8 @@
+import re
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -14,11 +17,26 @@ from ops_workflows.schema.files import read_migrations
 from ops_workflows.schema.plan import NOTHING, Direction, Position
 from ops_workflows.schema.session import Patience, lock_ids
 from ops_workflows.settings import Settings
+from tests.support.proxy import Proxy
 from tests.support.schema import MIGRATIONS, Database, killed_while, own_database, rows, write
 
 CATALOGUE = (Path(__file__).parent / "test_schema_catalogue.sql").read_text()
 OWN_VERSIONS = [("ops", migration.version) for migration in read_migrations(OWN_DIRECTORY)]
+VERSIONS = [("public", migration.version) for migration in read_migrations(MIGRATIONS)]
+NEWEST = VERSIONS[-1][1]
 HASTY = Patience(other_migration=0.5, table_lock=0.5, locks=0.5)
+KEY_DATA = re.compile(rb"K\x00\x00\x00\x0c.{8}", re.DOTALL)  # which process serves the client, and its secret
+
+
+class Pooler(Proxy):
+    """Greets clients with a process number of its own, as PgBouncer does."""
+
+    def _relay(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
+        with suppress(OSError):
+            while chunk := source.recv(65536):
+                sink.sendall(chunk if from_client else KEY_DATA.sub(b"K\x00\x00\x00\x0c" + bytes(8), chunk, 1))
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
 
 
 @pytest.fixture
@@ -35,14 +53,16 @@ def stack_standby(stack: Stack, settings: Settings) -> str:
 
 def test_all_up_all_down_and_up_again_is_the_same_schema(database: Database) -> None:
     applied = migrate_up(database.owner, MIGRATIONS)
-    assert [(step.ledger, step.version) for step in applied] == [*OWN_VERSIONS, ("public", 1), ("public", 2)]
+    assert [(step.ledger, step.version) for step in applied] == [*OWN_VERSIONS, *VERSIONS]
     first = rows(database.owner, CATALOGUE)
     assert len(first) > 200
     assert status(database.owner, MIGRATIONS).current
-    assert rows(database.owner, "table public.schema_migrations") == [(2, False)]
+    assert rows(database.owner, "table public.schema_migrations") == [(NEWEST, False)]
 
-    undone = migrate_down(database.owner, MIGRATIONS, steps=2)
-    assert [(step.direction, step.version) for step in undone] == [(Direction.DOWN, 2), (Direction.DOWN, 1)]
+    undone = migrate_down(database.owner, MIGRATIONS, steps=len(VERSIONS))
+    assert [(step.direction, step.version) for step in undone] == [
+        (Direction.DOWN, version) for _, version in reversed(VERSIONS)
+    ]
     left = {(row[0], row[2]) for row in rows(database.owner, CATALOGUE) if row[1] == "public"}
     assert {name for kind, name in left if kind == "relation"} == {"schema_migrations", "schema_migrations_pkey"}
     assert not {kind for kind, _ in left} & {"function", "enum", "trigger"}
@@ -61,7 +81,7 @@ def test_status_of_an_untouched_database_touches_nothing(database: Database) -> 
     before = rows(database.owner, CATALOGUE)
     found = status(database.owner, MIGRATIONS)
     assert found.application.position == Position(NOTHING)
-    assert [migration.version for migration in found.application.pending] == [1, 2]
+    assert [migration.version for migration in found.application.pending] == [version for _, version in VERSIONS]
     assert [("ops", migration.version) for migration in found.own.pending] == OWN_VERSIONS
     assert not found.current
     assert rows(database.owner, CATALOGUE) == before
@@ -79,7 +99,7 @@ def test_the_seeds_down_keeps_what_users_added_or_had_before(database: Database)
     with connect(database.owner) as connection:
         place = "insert into locations (name, latitude, longitude, timezone, country) values (%s, 1, 2, 'UTC', %s)"
         connection.execute(place, ("Ujjain", "India"))  # by the name of a seeded one
-        migrate_up(database.owner, MIGRATIONS)
+        migrate_up(database.owner, MIGRATIONS, limit=1)
         connection.execute(place, ("Home", "Nowhere"))
         connection.execute("insert into users (username, email) values ('u', 'u@example.com')")
         assert connection.execute("select count(*) from locations").fetchone() == (49,)
@@ -238,7 +258,7 @@ def test_of_many_at_once_each_migration_is_applied_by_one(database: Database) ->
         threads.append(thread)
     for thread in threads:
         thread.join(60)
-    assert sorted((step.ledger, step.version) for step in applied) == [*OWN_VERSIONS, ("public", 1), ("public", 2)]
+    assert sorted((step.ledger, step.version) for step in applied) == [*OWN_VERSIONS, *VERSIONS]
 
 
 def test_a_table_that_somebody_holds_is_waited_for_only_so_long(database: Database, tmp_path: Path) -> None:
@@ -291,6 +311,38 @@ def test_a_killed_run_leaves_nothing_and_its_lock_free(database: Database, tmp_p
 def test_a_standby_is_refused(stack_standby: str) -> None:
     with pytest.raises(RefusedError, match="standby"):
         migrate_up(stack_standby, MIGRATIONS)
+
+
+def test_a_connection_pooler_is_noticed_and_refused(database: Database) -> None:
+    with connect(database.owner) as connection:
+        pooler = Pooler(connection.info.host, connection.info.port)
+    try:
+        through = make_conninfo(database.owner, host="127.0.0.1", port=pooler.port)
+        assert not status(through, MIGRATIONS).current  # reading is nobody's harm
+        with pytest.raises(RefusedError, match="connection pooler stands between"):
+            migrate_up(through, MIGRATIONS)
+    finally:
+        pooler.close()
+    assert rows(database.owner, "select to_regclass('users')") == [(None,)]
+
+
+def test_two_programs_on_one_database_each_have_a_version_of_their_own(database: Database, tmp_path: Path) -> None:
+    """Each has a schema and a folder of its own; golang-migrate's table lies in each of the schemas."""
+    folders, dsns = dict[str, Path](), dict[str, str]()
+    for name in ("shop", "depot"):
+        rows(database.owner, f"create schema {name}; select 1")
+        (folder := tmp_path / name).mkdir()
+        folders[name], dsns[name] = folder, make_conninfo(database.owner, options=f"-c search_path={name}")
+        write(
+            folder, up1="create table things (x int);", down1="drop table things;", up2="insert into things values (2)"
+        )
+    migrate_up(dsns["shop"], folders["shop"])
+    migrate_up(dsns["depot"], folders["depot"], limit=1)
+    versions = {name: status(dsns[name], folders[name]).application.position for name in dsns}
+    assert versions == {"shop": Position(2), "depot": Position(1)}
+    migrate_down(dsns["depot"], folders["depot"], steps=1)
+    assert status(dsns["shop"], folders["shop"]).current
+    assert rows(database.owner, "select to_regclass('depot.things'), (select x from shop.things)") == [(None, 2)]
 
 
 def test_an_unreachable_server_is_one_sentence(tmp_path: Path) -> None:

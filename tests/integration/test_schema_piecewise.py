@@ -1,5 +1,6 @@
 """Files that PostgreSQL refuses as one transaction: run statement by statement, and gone on with where a run ended."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import pytest
 from ops_workflows.errors import DatabaseError, RefusedError
 from ops_workflows.postgres.connection import connect
 from ops_workflows.schema.apply import Hearers, baseline, force, migrate_down, migrate_to, migrate_up, status
+from ops_workflows.schema.lint import lint
 from ops_workflows.schema.plan import NOTHING, Position
 from ops_workflows.schema.session import Patience
+from ops_workflows.schema.source import read_source
 from ops_workflows.settings import Settings
-from tests.support.schema import Database, killed_while, own_database, rows, write
+from tests.support.schema import MIGRATIONS, Database, killed_while, own_database, rows, write
 
 HASTY = Patience(other_migration=0.5, table_lock=0.5, locks=0.5)
 WAIT = "select pg_sleep(case when exists (select from gate) then 60 else 0 end)"
@@ -217,3 +220,41 @@ def test_an_index_that_is_not_valid_is_drift(gated: Database, tmp_path: Path) ->
     with pytest.raises(DatabaseError, match="could not create unique index"):
         rows(gated.owner, "create unique index concurrently broken on a (x)")
     assert status(gated.owner, tmp_path).drift == ("Index public.broken is not valid: drop it, or build it anew.",)
+
+
+def test_the_examples_of_the_readme_lead_a_table_with_rows_there(database: Database, tmp_path: Path) -> None:
+    blocks = re.findall(r"^```sql\n(.*?)^```$", (MIGRATIONS / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    files = [re.split(r"^-- (\d{6}_\w+\.(?:up|down)\.sql)$", block, flags=re.MULTILINE) for block in blocks]
+    assert all(before == "" for before, *_ in files)
+    for _, *named in files:
+        for name, text in zip(named[::2], named[1::2], strict=True):
+            (tmp_path / name).write_text(text)
+    base = "create table orders (id int primary key, customer int not null, note text, amount numeric)"
+    fill = "insert into orders select n * 1000, n / 2, nullif(n % 3, 0)::text, n from generate_series(1, 400) n returning 1"
+    rows(database.owner, f"{base}; {fill}")
+    assert lint([read_source(path) for path in sorted(tmp_path.iterdir())], 18) == []
+
+    migrate_to(database.owner, tmp_path, version=15)  # where the old and the new application work side by side
+    for statement, both in (
+        ("insert into orders (id, customer, note, amount) values (1, -1, '', 7)", 7),
+        ("insert into orders (id, customer, note, total) values (2, -2, '', 8)", 8),
+        ("update orders set amount = 9 where id = 2", 9),
+        ("update orders set total = 10 where id = 2", 10),
+        ("update orders set total = null where id = 2", None),
+    ):
+        assert rows(database.owner, f"{statement} returning amount, total") == [(both, both)]
+
+    migrate_up(database.owner, tmp_path)
+    columns = (
+        "select attname, format_type(atttypid, null), attnotnull from pg_attribute "
+        "where attrelid = 'orders'::regclass and attnum > 0 and not attisdropped order by 1"
+    )
+    assert rows(database.owner, columns) == [
+        ("customer", "integer", True),
+        ("id", "bigint", True),
+        ("note", "text", True),
+        ("token", "uuid", True),
+        ("total", "numeric", False),
+    ]
+    assert rows(database.owner, "select count(*), count(distinct (token, customer)) from orders") == [(203, 203)]
+    assert rows(database.owner, "select total from orders where id = 399000") == [(399,)]

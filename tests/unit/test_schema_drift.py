@@ -19,7 +19,7 @@ def files(*versions: int) -> list[Migration]:
 
 def entries(*done: tuple[str, int], result: str = "applied") -> list[Entry]:
     return [
-        Entry(number, version, direction, "step", f"sha {version}", MOMENT, MOMENT, result, 0, "")
+        Entry(number, version, direction, "step", f"sha {version}", "a test", MOMENT, MOMENT, result, 0, "")
         for number, (direction, version) in enumerate(done, 1)
     ]
 

@@ -1,0 +1,1 @@
+drop table ops.migration_gates;

@@ -1,0 +1,236 @@
+"""A rehearsal: what is to be done to the schema, done to a copy of the database under traffic, measured, and undone.
+
+What is measured is this machine's time: production may be slower or faster. What is locked, rewritten or refused is the
+same there.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from ops_workflows.errors import DatabaseError, OpsError, RefusedError
+from ops_workflows.postgres.connection import connect
+from ops_workflows.progress import SILENT, Progress
+from ops_workflows.proof.deadline import Deadline
+from ops_workflows.proof.smoke import ask_smoke, read_smoke
+from ops_workflows.repository.backup import utc_now
+from ops_workflows.repository.catalogue import open_repository
+from ops_workflows.repository.layout import new_backup_id
+from ops_workflows.repository.rehearsals import RehearsalCheck, RehearsalRecord, TrafficTold, store_rehearsal
+from ops_workflows.schema.apply import Applied, Hearers, Terms, apply_own, intend, migrate
+from ops_workflows.schema.catalogue import differences
+from ops_workflows.schema.copy import DatabaseCopy, database_copy
+from ops_workflows.schema.intent import Intent
+from ops_workflows.schema.judge import Limits, judge
+from ops_workflows.schema.mix import Mix, read_mix
+from ops_workflows.schema.plan import Aim, toward
+from ops_workflows.schema.reference import Catalogue
+from ops_workflows.schema.replay import Replay, Told, replaying
+from ops_workflows.schema.told import tell
+from ops_workflows.schema.watch import Watcher
+from ops_workflows.schema.way_back import data_comes_back, way_back
+from ops_workflows.settings import Settings
+
+BEFORE, DURING, AFTER = "before", "during", "after"
+_WARM_SECONDS = 2.0
+_MOST_NAMED = 5
+
+
+@dataclass(slots=True)
+class _Rehearsal:
+    """A rehearsal under way.
+
+    Attributes:
+        settings: Limits, files.
+        intent: What is rehearsed, as production would have it.
+        aim: Where to.
+        folder: Of the migrations.
+        progress: Hears how far it is.
+        watcher: Of the statements.
+        applied: What was applied, in order.
+        seconds: Of each phase.
+        checks: What was looked at.
+        traffic: How it fared; None where there was none.
+        before: The catalogue before the first step.
+        after: And after the last.
+    """
+
+    settings: Settings
+    intent: Intent
+    aim: Aim
+    folder: Path
+    progress: Progress
+    watcher: Watcher
+    applied: list[Applied] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    checks: list[RehearsalCheck] = field(default_factory=list)
+    traffic: list[TrafficTold] | None = None
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+
+
+def rehearse(settings: Settings, aim: Aim, progress: Progress = SILENT) -> RehearsalRecord:
+    """Rehearse on a copy what `migrate` would do to the database now, and keep what was seen in the bucket.
+
+    A migration that fails there, or goes beyond a limit, is what a rehearsal is there to find out: that is a record,
+    and no error.
+
+    Args:
+        settings: The database and its migrations, the bucket, the limits.
+        aim: Where the schema is to be led.
+        progress: Hears how far it is.
+
+    Raises:
+        RefusedError: There is nothing to do, it cannot be done, or no backup counts as proved.
+        OpsError: It could not be tried, so nothing is known.
+    """
+    dsn, folder = settings.require("owner_dsn"), settings.migrations_dir
+    intent = intend(dsn, folder, aim)
+    if not intent.files:
+        raise RefusedError("There is nothing to rehearse: nothing is pending.")
+    mix = read_mix(settings.traffic_file) if settings.rehearsal_traffic_rate else None
+    bounded = Deadline(progress, settings.drill_most_seconds + settings.migrate_most_seconds, "The rehearsal")
+    repository, began = open_repository(settings), utc_now()
+    with database_copy(settings, repository, intent.database, bounded) as copy:
+        this = _Rehearsal(settings, intent, aim, folder, bounded, Watcher(copy.superuser), seconds=dict(copy.seconds))
+        _come_along(this, copy)
+        this.before = _catalogue(copy)
+        if promised := data_comes_back(copy, folder, intent, settings):
+            this.checks.append(promised)
+        if faults := differences(this.before, _catalogue(copy)) if promised else []:
+            why = f"Tried once without traffic, the way back leaves another schema: {'; '.join(faults[:_MOST_NAMED])}."
+            this.checks.append(RehearsalCheck(name="way back", passed=False, finding=why))
+        else:
+            _up(this, copy, mix)
+        if _went_well(this):
+            _smoke(this, copy)
+            with _phase(this, "way back"):
+                this.checks += way_back(copy, this.folder, this.intent, this.before, this.after)
+    record = RehearsalRecord(
+        id=new_backup_id(began),
+        system=repository.layout.system,
+        at=began,
+        plan=intent.digest,
+        database=intent.database,
+        backup_id=copy.backup.id,
+        moment=copy.moment,
+        start=intent.start.version,
+        end=intent.end.version,
+        files=tuple(tell(this.watcher.watched, this.applied)),
+        traffic=tuple(this.traffic or ()),
+        checks=tuple(this.checks),
+        seconds=this.seconds,
+        catalogue_before=this.before,
+        catalogue_after=this.after,
+        versions={"ops_workflows": version("ops-workflows"), "postgresql": str(copy.backup.major)},
+    )
+    store_rehearsal(repository, record)
+    return record
+
+
+def _come_along(this: _Rehearsal, copy: DatabaseCopy) -> None:
+    """Bring the copy to where production stands: it may be from before the last migration.
+
+    Raises:
+        RefusedError: It does not get there.
+    """
+    try:
+        found = intend(copy.owner, this.folder, this.aim)
+        if found.digest != this.intent.digest and not this.intent.position.dirty:
+            migrate(copy.owner, this.folder, toward(this.intent.position.version))
+            found = intend(copy.owner, this.folder, this.aim)
+        apply_own(copy.owner)  # which come first
+    except OpsError as error:
+        raise RefusedError(f"The copy cannot be brought to where the database stands: {error}") from error
+    if found.digest != this.intent.digest:
+        raise RefusedError(
+            f"The copy, as of {copy.moment}, does not stand where the database stands (version "
+            f"{this.intent.position.version}): see whether the log is shipped, `ops wal status`, and run this again."
+        )
+
+
+def _up(this: _Rehearsal, copy: DatabaseCopy, mix: Mix | None) -> None:
+    hearers = Hearers(lambda applied: _heard(this, applied), this.progress.say)
+    terms = Terms(hearers, watch=this.watcher.watch)
+    with _traffic(this, copy, mix) as replay:
+        try:
+            with _phase(this, "migrate"), this.watcher.looking():
+                this.progress.begin("migrate", None)
+                migrate(copy.owner, this.folder, this.aim, terms)
+            way = f"from version {this.intent.start.version} to {this.intent.end.version}"
+            finding = f"{len(this.intent.files)} files lead {way}."
+            this.checks.append(RehearsalCheck(name="applies", passed=True, finding=finding))
+        except (DatabaseError, RefusedError) as error:
+            this.watcher.end_file()
+            this.checks.append(RehearsalCheck(name="applies", passed=False, finding=str(error)))
+        if replay is not None:
+            replay.span(AFTER)
+            replay.warm(_WARM_SECONDS)
+    this.after = _catalogue(copy)
+    limits = Limits(this.settings.migrate_most_lock_seconds, this.settings.migrate_most_seconds)
+    this.checks += judge(list(tell(this.watcher.watched, this.applied)), this.traffic, limits)
+
+
+@contextmanager
+def _traffic(this: _Rehearsal, copy: DatabaseCopy, mix: Mix | None) -> Iterator[Replay | None]:
+    if mix is None:
+        yield None
+        return
+    with replaying(copy.owner, mix, rate=this.settings.rehearsal_traffic_rate) as replay:
+        replay.span(BEFORE)
+        with _phase(this, "warm up"):
+            replay.warm(_WARM_SECONDS)
+        replay.span(DURING)
+        yield replay
+    spans = replay.spans
+    this.traffic = [_fared(name, spans) for name in sorted({name for span in spans.values() for name in span})]
+
+
+def _fared(name: str, spans: Mapping[str, Mapping[str, Told]]) -> TrafficTold:
+    before, during, after = (spans.get(span, {}).get(name, Told()) for span in (BEFORE, DURING, AFTER))
+    return TrafficTold(
+        name=name,
+        before_seconds=before.longest_seconds if before.count else None,
+        during_seconds=during.longest_seconds if during.count else None,
+        sent=before.count + during.count + after.count,
+        failed_before=before.first_error or "",
+        failed_since=during.first_error or after.first_error or "",
+    )
+
+
+def _smoke(this: _Rehearsal, copy: DatabaseCopy) -> None:
+    queries = read_smoke(this.settings.smoke_file)
+    if queries is None:
+        check = RehearsalCheck(name="smoke", passed=None, finding="Not run: there is no file OPS_SMOKE_FILE.")
+    else:
+        with _phase(this, "smoke"):
+            faults = ask_smoke(copy.owner, queries)
+        finding = "; ".join(faults) or f"{len(queries)} queries were answered as expected."
+        check = RehearsalCheck(name="smoke", passed=not faults, finding=finding)
+    this.checks.append(check)
+
+
+def _went_well(this: _Rehearsal) -> bool:
+    return any(check.passed for check in this.checks if check.name == "applies")
+
+
+def _heard(this: _Rehearsal, applied: Applied) -> None:
+    this.watcher.end_file()
+    this.applied.append(applied)
+
+
+def _catalogue(copy: DatabaseCopy) -> dict[str, str]:
+    with connect(copy.superuser) as connection:
+        return Catalogue.read(connection).objects
+
+
+@contextmanager
+def _phase(this: _Rehearsal, name: str) -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        this.seconds[name] = time.monotonic() - began
