@@ -18,6 +18,7 @@ from benchmarks.commits import behind, synchronous
 from benchmarks.data import Cluster
 from benchmarks.incremental import incremental
 from benchmarks.measure import BenchmarkError
+from benchmarks.migrations import migrations
 from benchmarks.ours import warm_up
 from benchmarks.proof import checksums, drill, stored
 from benchmarks.recovery import recovery
@@ -31,7 +32,7 @@ _NEWEST = 15  # PostgreSQL that pgBackRest 2.45, Debian 12's, knows
 _SMALL = 0.1  # of the data, for the comparison of memory
 _IMPORT_RUNS = 5
 _LOG = 0.5  # of the data: as much WAL there is to catch up with, or to replay
-_PARTS = ("base", "wal", "recovery", "incremental", "proof")
+_PARTS = ("base", "wal", "recovery", "incremental", "proof", "migrations")
 _MANY = 30_000_000  # bytes of the database of which there are a hundred backups
 _MISSED = 2
 _INTERRUPTED = 130
@@ -75,6 +76,8 @@ def _run(options: argparse.Namespace) -> int:
             rows += _incremental(place, large, options.runs)
         if "proof" in options.only:
             rows += _proof(place, programs, large, options.runs)
+        if "migrations" in options.only:
+            rows += _migrations(place, options.runs)
     table.show(rows, "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in about.items()))
     if options.json:
         options.json.write_text(json.dumps(about | {"rows": table.as_json(rows)}, indent=2) + "\n")
@@ -119,6 +122,12 @@ def _proof(place: Workplace, programs: Programs, size: int, runs: int) -> list[t
     newest = find_programs(None)
     with _cluster(place, newest, "drilled", size) as cluster:
         return rows + drill(place, newest, cluster, runs)
+
+
+def _migrations(place: Workplace, runs: int) -> list[table.Row]:
+    newest = find_programs(None)
+    with _cluster(place, newest, "migrated", _MANY) as cluster:
+        return migrations(place, newest, cluster, runs, _say)
 
 
 @contextmanager

@@ -78,3 +78,7 @@ MOST_CHECKSUM = 1.0  # of the time of pgBackRest's own verification
 MOST_PROOF_BYTES = 150_000_000  # of memory, for that
 MOST_STORED_SECONDS = 5.0
 MOST_DRILL_SECONDS = 60.0
+
+MOST_MIGRATE = 1.5  # times what psql takes for the same files
+MOST_LOOK_SECONDS = 0.3  # beyond the start of the program
+MOST_REHEARSAL_SECONDS = 5.0  # beside what it restores and the files' own SQL

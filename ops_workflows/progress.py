@@ -64,6 +64,11 @@ class Logged:
         self._log.warning(sentence)
 
 
+def counted(number: int, what: str) -> str:
+    """Such as `1 file` or `2,000 files`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def as_markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table for Dagster's UI."""
     lines = [head, ["---"] * len(head), *rows]

@@ -107,8 +107,8 @@ def catch_up(settings: Settings, seconds: float, progress: Progress = SILENT) ->
             until = receiver.server_end
             try:
                 received = receiver.run(until=until)
-            except RefusedError as busy:
-                progress.say(str(busy))
+            except RefusedError:
+                progress.say("A WAL receiver is at work, and is waited for.")
                 received = receiver.wait_for_the_other(until)
     finally:
         timer.cancel()

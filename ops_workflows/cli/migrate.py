@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from ops_workflows.schema.plan import Aim
 
 _Approve = Annotated[
-    str, typer.Option(help="Approve of what this plan destroys: its digest, as `ops migrate plan` shows it.")
+    str,
+    typer.Option(
+        metavar="PLAN",
+        help="Approve of what this plan destroys: its digest, as the refusal (for `up`, `ops migrate plan`) has it.",
+    ),
 ]
 _Ungated = Annotated[
     str,
@@ -122,7 +126,8 @@ def history(*, json: Json = False) -> None:
     )
     if gate is not None:
         outcome = {True: "passed", False: "was not passed", None: "is under way, or was killed"}[gate.passed]
-        print(f"\nThe last time at the gate, {gate.started_at:%Y-%m-%d %H:%M:%S}, plan {gate.plan}, {outcome}:")
+        plan = f"plan {gate.plan}" if gate.plan else "without a plan"
+        print(f"\nThe last time at the gate, {gate.started_at:%Y-%m-%d %H:%M:%S}, {plan}, {outcome}:")
         table(("step", "outcome", ""), [(str(s["name"]), str(s["outcome"]), str(s["said"])) for s in gate.steps])
 
 

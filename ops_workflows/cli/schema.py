@@ -9,6 +9,7 @@ import typer
 from ops_workflows.cli import migrate as gated
 from ops_workflows.cli.backups import Json
 from ops_workflows.cli.migrate import Version
+from ops_workflows.progress import counted
 from ops_workflows.settings import Settings
 
 
@@ -30,7 +31,8 @@ def plan(*, json: Json = False) -> None:
 
     settings = Settings.read()
     intent = intend(settings.require("owner_dsn"), settings.migrations_dir, upward())
-    ways_back = {step.script: step.migration.down is not None for step in intent.steps}
+    steps = ([intent.rest.step] if intent.rest else []) + list(intent.steps)
+    ways_back = {step.script: step.migration.down is not None for step in steps}
     if json:
         files = [
             {
@@ -38,7 +40,7 @@ def plan(*, json: Json = False) -> None:
                 "sha256": source.sha256,
                 "statements": len(source.statements),
                 "one_transaction": source.whole,
-                "way_back": ways_back.get(source.path, True),
+                "way_back": ways_back[source.path],
                 "destroys": [str(each) for each in destructions(source)],
             }
             for source in intent.files
@@ -52,8 +54,8 @@ def plan(*, json: Json = False) -> None:
                 source.path.name,
                 str(len(source.statements)),
                 "whole" if source.whole else "statement by statement",
-                "yes" if ways_back.get(source.path, True) else "none",
-                "; ".join(f"{each.what} in line {each.line}" for each in destructions(source)) or "nothing",
+                "yes" if ways_back[source.path] else "none",
+                "; ".join(f"line {each.line}: {each.text}" for each in destructions(source)) or "nothing",
             )
             for source in intent.files
         ],
@@ -82,7 +84,7 @@ def lint(
     else:
         for finding in found:
             print(finding)
-        print(f"{len(found)} findings in {len(paths)} files.")
+        print(f"{counted(len(found), 'finding')} in {counted(len(paths), 'file')}.")
     raise typer.Exit(1 if found else 0)
 
 

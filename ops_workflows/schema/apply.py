@@ -18,7 +18,7 @@ from ops_workflows.schema.ledger import TABLE, Ledger
 from ops_workflows.schema.plan import Aim, Direction, Position, Step, back, plan_up, require_version, toward, upward
 from ops_workflows.schema.resume import Rest, find_rest
 from ops_workflows.schema.session import DEFAULT_PATIENCE, Patience, connected, exclusive
-from ops_workflows.schema.source import read_source
+from ops_workflows.schema.source import Source, read_source
 from ops_workflows.schema.step import Site, StepRun, Watch, unwatched
 
 OWN = Ledger("ops")
@@ -127,24 +127,26 @@ def migrate(dsn: str, directory: Path, aim: Aim, terms: Terms | None = None) -> 
         done = _own(connection, terms)
         foundation = _foundation(connection, ledger, intent, terms)
         site = Site(
-            connection, ledger, History(ledger.schema, foundation), terms.patience, terms.hearers.said, terms.watch
+            connection,
+            ledger,
+            History(ledger.schema, foundation, there=True),
+            terms.patience,
+            terms.hearers.said,
+            terms.watch,
         )
         if intent.rest is not None:
             done.append(_finish(site, intent.rest, terms.hearers))
-        return [*done, *_take(site, intent.steps, terms.hearers)]
+        return [*done, *_take(site, intent.steps, intent.sources, terms.hearers)]
 
 
 def apply_own(dsn: str, terms: Terms | None = None) -> list[Applied]:
     """Apply the project's own migrations only.
 
     Raises:
-        RefusedError: Another migration is running.
+        RefusedError: Another migration is running, or this is no place to migrate from; see `exclusive`.
         DatabaseError: A step failed; see `StepRun`.
     """
     terms = terms or Terms()
-    with connected(dsn, terms.patience) as connection:
-        if OWN.position(connection) == Position(read_migrations(OWN_DIRECTORY)[-1].version):
-            return []
     with alone(dsn, terms.patience) as (connection, _):
         return _own(connection, terms)
 
@@ -159,7 +161,7 @@ def intend(dsn: str, directory: Path, aim: Aim, *, patience: Patience = DEFAULT_
     """
     application = read_migrations(directory)
     with connected(dsn, patience) as connection:
-        ledger = _application_ledger(connection)
+        ledger = application_ledger(connection)
         intent = _intend(connection, ledger, application, aim)
         _require_no_drift(connection, ledger, intent, application)
         return intent
@@ -245,7 +247,7 @@ def status(dsn: str, directory: Path, *, patience: Patience = DEFAULT_PATIENCE) 
     """
     application = read_migrations(directory)
     with connected(dsn, patience) as connection:
-        ledger = _application_ledger(connection)
+        ledger = application_ledger(connection)
         found = _status(connection, ledger, application)
         own = _status(connection, OWN, read_migrations(OWN_DIRECTORY))
         broken = [f"Index {name} is not valid: drop it, or build it anew." for name in invalid_indexes(connection)]
@@ -259,7 +261,7 @@ def remembered(dsn: str, *, patience: Patience = DEFAULT_PATIENCE) -> tuple[list
         DatabaseError: PostgreSQL is unreachable or refuses us.
     """
     with connected(dsn, patience) as connection:
-        ledger = _application_ledger(connection).schema
+        ledger = application_ledger(connection).schema
         return History(ledger).entries(connection), last_gate(connection, ledger)
 
 
@@ -298,11 +300,10 @@ def _foundation(connection: Connection, ledger: Ledger, intent: Intent, terms: T
 def _own(connection: Connection, terms: Terms) -> list[Applied]:
     site = Site(connection, OWN, History(OWN.schema), terms.patience, terms.hearers.said)
     steps = plan_up(OWN.position(connection), read_migrations(OWN_DIRECTORY))
-    return list(_take(site, steps, terms.hearers))
+    return list(_take(site, steps, [read_source(step.script) for step in steps], terms.hearers))
 
 
-def _take(site: Site, steps: Sequence[Step], hearers: Hearers) -> Iterator[Applied]:
-    sources = [read_source(step.script) for step in steps]  # before the first is carried out
+def _take(site: Site, steps: Sequence[Step], sources: Sequence[Source], hearers: Hearers) -> Iterator[Applied]:
     if steps:
         site.ledger.create(site.connection)
     for step, source in zip(steps, sources, strict=True):
@@ -313,9 +314,15 @@ def _take(site: Site, steps: Sequence[Step], hearers: Hearers) -> Iterator[Appli
 
 def _finish(site: Site, rest: Rest, hearers: Hearers) -> Applied:
     name, whole = rest.step.script.name, len(rest.source.statements)
-    hearers.said(f"{name} was left half done: {rest.done} of its {whole} statements have been carried out. Going on.")
     began, run = time.monotonic(), StepRun(site, rest.step, rest.source)
-    run.finish_piecewise(rest.entry, rest.done)
+    if rest.entry is None:
+        hearers.said(f"{name} failed before anything of it was done. Beginning anew.")
+        run.take()
+    else:
+        hearers.said(
+            f"{name} was left half done: {rest.done} of its {whole} statements have been carried out. Going on."
+        )
+        run.finish_piecewise(rest.entry, rest.done)
     return _report(run, began, hearers)
 
 
@@ -355,12 +362,17 @@ def alone(dsn: str, patience: Patience = DEFAULT_PATIENCE) -> Iterator[tuple[Con
         RefusedError: Another migration is running, or this is no place to migrate from; see `exclusive`.
     """
     with connected(dsn, patience) as connection:
-        ledger = _application_ledger(connection)
+        ledger = application_ledger(connection)
         with exclusive(connection, ledger.schema, TABLE, patience):
             yield connection, ledger
 
 
-def _application_ledger(connection: Connection) -> Ledger:
+def application_ledger(connection: Connection) -> Ledger:
+    """Where the version of the application's schema is recorded: in the first schema of the search path.
+
+    Raises:
+        DatabaseError: There is none.
+    """
     row = connection.execute("select current_schema()").fetchone()
     if row is None or row[0] is None:
         raise DatabaseError("The search_path names no existing schema to migrate: set it on the role or the database.")

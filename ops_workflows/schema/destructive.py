@@ -19,6 +19,7 @@ _HARMLESS = {
 _BODY = re.compile(
     r"\b(drop\s+(?:table|schema|column|materialized|sequence|type|database)|truncate|delete\s+from)\b", re.I
 )
+_MOST_CHARACTERS = 80
 _CODE = {"do", "call"}  # a function that is only made destroys nothing yet
 
 
@@ -30,23 +31,30 @@ class Destruction:
         file: The name of its file.
         line: In which it begins, from 1.
         what: The words that say so.
+        text: The beginning of the statement.
     """
 
     file: str
     line: int
     what: str
+    text: str
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line}: {self.what}"
+        return f"{self.file}, line {self.line}: {self.text}"
 
 
 def destructions(source: Source) -> list[Destruction]:
     """The statements of a file that destroy something."""
     return [
-        Destruction(source.path.name, source.line(statement.start), what)
+        Destruction(source.path.name, source.line(statement.start), what, _beginning(source, statement))
         for statement in source.statements
         if (what := _destroys(source, statement)) is not None
     ]
+
+
+def _beginning(source: Source, statement: Statement) -> str:
+    text = " ".join(source.text[statement.start : statement.end].split())
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
 
 
 def _destroys(source: Source, statement: Statement) -> str | None:

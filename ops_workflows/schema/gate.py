@@ -10,14 +10,14 @@ from ops_workflows.backup.policy import Kind
 from ops_workflows.backup.take import take_backup
 from ops_workflows.errors import DatabaseError, OpsError, RefusedError
 from ops_workflows.postgres.connection import Connection
-from ops_workflows.progress import SILENT, Progress
+from ops_workflows.progress import SILENT, Progress, counted
 from ops_workflows.proof.ladder import Ladder
 from ops_workflows.proof.proved import PROVED, newest_proved
 from ops_workflows.proof.smoke import ask_smoke, read_smoke
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.rehearsals import RehearsalRecord, rehearsals
-from ops_workflows.schema.apply import Applied, Hearers, Terms, apply_own, intend, migrate
+from ops_workflows.schema.apply import Applied, Hearers, Terms, application_ledger, apply_own, intend, migrate
 from ops_workflows.schema.catalogue import differences
 from ops_workflows.schema.gate_record import GateStep, Outcome, keep_steps, open_gate
 from ops_workflows.schema.intent import Intent
@@ -166,8 +166,12 @@ def pass_gate(
     """
     dsn, hearers = settings.require("owner_dsn"), hearers or Hearers()
     settle_foreign(settings, hearers.said)
-    intent = intend(dsn, settings.migrations_dir, aim)
     own = apply_own(dsn, Terms(hearers))
+    try:
+        intent = intend(dsn, settings.migrations_dir, aim)
+    except OpsError as error:
+        _keep_refusal(dsn, error)
+        raise
     if not intent.files:
         return Passed((), tuple(own))
     with connected(dsn) as connection:
@@ -184,6 +188,14 @@ def pass_gate(
     gate.need("smoke", lambda: _smoke(gate))
     gate.end()
     return Passed(tuple(gate.steps), (*own, *gate.applied))
+
+
+def _keep_refusal(dsn: str, error: OpsError) -> None:
+    """That it did not even come to a plan is kept, too."""
+    with suppress(OpsError), connected(dsn) as connection:
+        refused = GateStep("order", Outcome.FAILED, str(error), 0.0)
+        number = open_gate(connection, application_ledger(connection).schema, "")
+        keep_steps(connection, number, [refused], passed=False)
 
 
 def _is_empty(connection: Connection) -> bool:
@@ -204,7 +216,7 @@ def _lint(gate: _Gate) -> _Said:
             f"{_listed(list(map(str, found)))} Mend it, or write `-- squawk-ignore RULE` above the statement where it "
             "is meant to be so."
         )
-    return Outcome.PASSED, f"squawk finds nothing in {len(gate.intent.files)} files."
+    return Outcome.PASSED, f"squawk finds nothing in {counted(len(gate.intent.files), 'file')}."
 
 
 def _backup(gate: _Gate) -> _Said:
@@ -238,8 +250,8 @@ def _rehearsal(gate: _Gate) -> _Said:
     done = known if known is not None and not _stranger(gate, known) else rehearse(settings, gate.aim, gate.progress)
     if not done.passed:
         raise RefusedError(
-            f"Rehearsal {done.id} on backup {done.backup_id} failed. {_listed(done.failures)} Nothing was done to the "
-            "database. Mend the files, and see `ops migrate rehearse`."
+            f"Rehearsal {done.id} failed. On the copy, made from backup {done.backup_id}: {_listed(done.failures)} The "
+            "database itself was not touched. Mend what is named, and try it by `ops migrate rehearse`."
         )
     if done.plan != gate.intent.digest:
         raise RefusedError("It is another plan by now than the one that was rehearsed: run this again.")
@@ -251,7 +263,7 @@ def _rehearsal(gate: _Gate) -> _Said:
     gate.rehearsal = done
     seconds = sum(file.seconds for file in done.files)
     again = " earlier" if done is known else ""
-    files = f"{len(done.files)} files in {seconds:.2f} s"
+    files = f"{counted(len(done.files), 'file')} in {seconds:.2f} s"
     return Outcome.PASSED, f"Rehearsal {done.id}{again}: {files}, nothing against it."
 
 
@@ -295,7 +307,7 @@ def _apply(gate: _Gate) -> _Said:
     )
     gate.applied = migrate(gate.settings.require("owner_dsn"), gate.settings.migrations_dir, gate.aim, terms)
     seconds = sum(each.seconds for each in gate.applied)
-    return Outcome.PASSED, f"{len(gate.applied)} files in {seconds:.2f} s."
+    return Outcome.PASSED, f"{counted(len(gate.applied), 'file')} in {seconds:.2f} s."
 
 
 def _catalogue(gate: _Gate) -> _Said:

@@ -6,9 +6,11 @@ https://www.postgresql.org/docs/current/sql-createindex.html#SQL-CREATEINDEX-CON
 import re
 
 from psycopg import sql
+from psycopg.errors import LockNotAvailable
 
 from ops_workflows.errors import DatabaseError
 from ops_workflows.postgres.connection import Connection
+from ops_workflows.schema.script import LockNotHadError
 from ops_workflows.schema.source import Source
 from ops_workflows.schema.statements import Statement
 
@@ -32,11 +34,21 @@ _REPEATABLE = {("vacuum",), ("alter", "system")}  # to be done once more does no
 
 
 def clear_the_way(connection: Connection, source: Source, statement: Statement) -> None:
-    """Drop the invalid index that an interrupted CREATE INDEX CONCURRENTLY of this name has left."""
+    """Drop the invalid index that an interrupted CREATE INDEX CONCURRENTLY of this name has left.
+
+    Raises:
+        LockNotHadError: Somebody's transaction is older and does not end.
+    """
     made = _CREATE.match(source.text, statement.start, statement.end)
     found = _index(connection, made) if made else None
     if found is not None and not found[0]:
-        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.SQL(found[1])))
+        try:
+            connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.SQL(found[1])))
+        except LockNotAvailable as error:
+            raise LockNotHadError(
+                f"{source.path}, line {source.line(statement.start)}: {found[1]}, which is not valid, cannot be "
+                "dropped yet: somebody's transaction is older."
+            ) from error
 
 
 def was_done(connection: Connection, source: Source, statement: Statement) -> bool:

@@ -91,10 +91,12 @@ class History:
     Attributes:
         ledger: The schema whose version table it accompanies.
         foundation: What this run rests on.
+        there: Whether its table is known to be there, so that nobody need ask for each file.
     """
 
     ledger: str
     foundation: Foundation = Foundation()
+    there: bool = False
 
     def add(
         self,
@@ -125,7 +127,7 @@ class History:
         Returns:
             Its number; None where there is no history yet.
         """
-        if not _is_there(connection):
+        if not self.there and not _is_there(connection):
             return None
         rests = self.foundation
         row = connection.execute(

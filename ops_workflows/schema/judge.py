@@ -92,11 +92,17 @@ def _traffic(traffic: Sequence[TrafficTold] | None) -> RehearsalCheck:
             name="traffic", passed=None, finding="Not run: there is no file OPS_TRAFFIC_FILE, or its rate is 0."
         )
     broken = [
-        f"“{each.name}” works before the migration and fails since: {each.failed_since}"
+        f"“{each.name}” works before the migration and fails since: {each.failed_since}."
         for each in traffic
         if each.failed_since and not each.failed_before
     ]
     never = [each.name for each in traffic if each.failed_before]
+    if len(never) == len(traffic):
+        return RehearsalCheck(
+            name="traffic",
+            passed=None,
+            finding="Not run: each statement of the traffic failed before the migration: see OPS_TRAFFIC_FILE.",
+        )
     sent = sum(each.sent for each in traffic)
     note = f" It says nothing of {', '.join(never)}, which failed before, too." if never else ""
     return _listed("traffic", broken, f"{sent:,} statements were sent, and what worked goes on working.{note}")

@@ -52,11 +52,19 @@ class Ledger:
         connection.execute(sql.SQL(create).format(self._name))
 
     def record(self, connection: Connection, position: Position) -> None:
-        """Replace what is recorded; nothing applied and nothing broken is recorded as no row."""
-        with connection.transaction():
-            # golang-migrate truncates here. The table is the same afterwards, but TRUNCATE would wait for any reader,
-            # such as a dump that runs for hours.
-            connection.execute(sql.SQL("delete from {}").format(self._name))
-            if position.version != NOTHING or position.dirty:
-                insert = sql.SQL("insert into {} (version, dirty) values (%s, %s)").format(self._name)
-                connection.execute(insert, (position.version, position.dirty))
+        """Replace what is recorded; nothing applied and nothing broken is recorded as no row.
+
+        Args:
+            connection: Inside a transaction.
+            position: Where the schema stands from then on.
+        """
+        is_row = position.version != NOTHING or position.dirty
+        values = (position.version, position.dirty)
+        update = sql.SQL("update {} set version = %s, dirty = %s").format(self._name)
+        if is_row and connection.execute(update, values).rowcount == 1:
+            return
+        # golang-migrate truncates here. The table is the same afterwards, but TRUNCATE would wait for any reader, such
+        # as a dump that runs for hours.
+        connection.execute(sql.SQL("delete from {}").format(self._name))
+        if is_row:
+            connection.execute(sql.SQL("insert into {} (version, dirty) values (%s, %s)").format(self._name), values)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ops_workflows.errors import DatabaseError, OpsError, RefusedError
 from ops_workflows.postgres.connection import connect
-from ops_workflows.progress import SILENT, Progress
+from ops_workflows.progress import SILENT, Progress, counted
 from ops_workflows.proof.deadline import Deadline
 from ops_workflows.proof.smoke import ask_smoke, read_smoke
 from ops_workflows.repository.backup import utc_now
@@ -35,7 +35,7 @@ from ops_workflows.schema.way_back import data_comes_back, way_back
 from ops_workflows.settings import Settings
 
 BEFORE, DURING, AFTER = "before", "during", "after"
-_WARM_SECONDS = 2.0
+_WARM_SECONDS, _BEFORE_SECONDS = 2.0, 1.0
 _MOST_NAMED = 5
 
 
@@ -155,13 +155,13 @@ def _come_along(this: _Rehearsal, copy: DatabaseCopy) -> None:
 def _up(this: _Rehearsal, copy: DatabaseCopy, mix: Mix | None) -> None:
     hearers = Hearers(lambda applied: _heard(this, applied), this.progress.say)
     terms = Terms(hearers, watch=this.watcher.watch)
+    this.progress.begin("migrate", None)
     with _traffic(this, copy, mix) as replay:
         try:
             with _phase(this, "migrate"), this.watcher.looking():
-                this.progress.begin("migrate", None)
                 migrate(copy.owner, this.folder, this.aim, terms)
             way = f"from version {this.intent.start.version} to {this.intent.end.version}"
-            finding = f"{len(this.intent.files)} files lead {way}."
+            finding = f"{counted(len(this.intent.files), 'file')}, {way}."
             this.checks.append(RehearsalCheck(name="applies", passed=True, finding=finding))
         except (DatabaseError, RefusedError) as error:
             this.watcher.end_file()
@@ -183,6 +183,7 @@ def _traffic(this: _Rehearsal, copy: DatabaseCopy, mix: Mix | None) -> Iterator[
         replay.span(BEFORE)
         with _phase(this, "warm up"):
             replay.warm(_WARM_SECONDS)
+            time.sleep(_BEFORE_SECONDS)  # what fails now and then should do so before, too
         replay.span(DURING)
         yield replay
     spans = replay.spans

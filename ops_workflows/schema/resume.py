@@ -26,13 +26,13 @@ class Rest:
     Attributes:
         step: Which step it belongs to.
         source: The file.
-        entry: The number of the attempt in the history.
+        entry: The number of the attempt in the history that is gone on with; None to begin anew.
         done: How many of its statements have been carried out.
     """
 
     step: Step
     source: Source
-    entry: int
+    entry: int | None
     done: int
 
 
@@ -55,9 +55,12 @@ def find_rest(
         raise ForeignDirtyError(
             f"The schema is dirty at version {position.version}, and it was not `ops migrate` that left it so: another "
             "program's run failed or was killed. Its file was one transaction unless it says otherwise, so most likely "
-            "nothing of it was done. See for yourself, and say what is true: `ops migrate force` with the version."
+            "nothing of it was done. `ops migrate up` records what is true where the catalogue proves it; where it "
+            "does not, see for yourself, and say it: `ops migrate force` with the version."
         )
     source = read_source(step.script)
+    if last.result == Result.FAILED and last.statements_done == 0:
+        return Rest(step, source, None, 0)  # whatever was wrong with the file, nothing of it has been done
     if source.sha256 != last.sha256:
         raise RefusedError(
             f"The schema is dirty at version {position.version}: {last.statements_done} statements of "

@@ -36,6 +36,8 @@ def settle_foreign(settings: Settings, say: Callable[[str], None]) -> None:
             find_rest(connection, position, migrations, history)
         except ForeignDirtyError:
             proven = truth(settings, dsn, migrations, position)
+            if proven is None:
+                say("The schema is dirty, and the catalogue does not tell which version is true.")
         if proven is not None:
             with connection.transaction():
                 ledger.record(connection, proven)

@@ -75,6 +75,11 @@ class Statement:
         """Whether PostgreSQL refuses it inside a transaction."""
         if any(self.begins(*words) for words in _ALONE):
             return True
+        return self.is_concurrent
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether it keeps nobody out while it waits for those who were there before."""
         return "concurrently" in self.words and any(self.begins(*words) for words in _CONCURRENT)
 
 

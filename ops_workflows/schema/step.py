@@ -103,7 +103,7 @@ class StepRun:
             for number, statement in enumerate(statements[done:], start=done + 1):
                 self._one(entry, number, statement)
             require_idle(connection, self.source)
-        except OpsError as error:
+        except (OpsError, psycopg.Error) as error:
             if not connection.closed:
                 self.site.history.finish(connection, entry, Result.FAILED, waited=self.waited, said=str(error))
             raise DatabaseError(
@@ -144,8 +144,9 @@ class StepRun:
             if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE or not _can_be_wrapped(
                 statement
             ):
-                clear_the_way(connection, self.source, statement)
-                self._run(statement)
+                with self._patience_for(statement):
+                    clear_the_way(connection, self.source, statement)
+                    self._run(statement)
                 self.site.history.progress(connection, entry, number)
                 return
             with connection.transaction():  # so that it is never done without being known to be
@@ -200,14 +201,28 @@ class StepRun:
             else:
                 return
 
-    def _set_timeouts(self, *, local: bool) -> None:
-        lock = self.source.lock_timeout if self.source.lock_timeout is not None else self.site.patience.table_lock
+    @contextmanager
+    def _patience_for(self, statement: Statement) -> Iterator[None]:
+        """Let a statement wait for as long as may be, that waits for older transactions and keeps nobody out."""
+        longer = statement.is_concurrent and self.source.lock_timeout is None
+        if longer:
+            self._set_timeouts(local=False, lock=self.site.patience.locks)
+        try:
+            yield
+        finally:
+            if longer and not self.site.connection.closed:
+                self._set_timeouts(local=False)
+
+    def _set_timeouts(self, *, local: bool, lock: float | None = None) -> None:
+        if lock is None:
+            lock = self.source.lock_timeout if self.source.lock_timeout is not None else self.site.patience.table_lock
         statement = self.source.statement_timeout
-        for name, seconds in (
-            ("lock_timeout", lock),
-            ("statement_timeout", self.site.patience.statement if statement is None else statement),
-        ):
-            self.site.connection.execute("SELECT set_config(%s, %s, %s)", [name, f"{round(seconds * 1000)}ms", local])
+        statement = self.site.patience.statement if statement is None else statement
+        self.site.connection.execute(
+            "SELECT set_config('lock_timeout', %(lock)s, %(local)s), "
+            "set_config('statement_timeout', %(statement)s, %(local)s)",
+            {"lock": f"{round(lock * 1000)}ms", "statement": f"{round(statement * 1000)}ms", "local": local},
+        )
 
 
 def _can_be_wrapped(statement: Statement) -> bool:

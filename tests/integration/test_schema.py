@@ -315,9 +315,10 @@ def test_a_standby_is_refused(stack_standby: str) -> None:
 
 def test_a_connection_pooler_is_noticed_and_refused(database: Database) -> None:
     with connect(database.owner) as connection:
-        pooler = Pooler(connection.info.host, connection.info.port)
+        server = connection.info
+        pooler = Pooler(server.host, server.port)
+        through = make_conninfo(database.owner, host="127.0.0.1", port=pooler.port, password=server.password)
     try:
-        through = make_conninfo(database.owner, host="127.0.0.1", port=pooler.port)
         assert not status(through, MIGRATIONS).current  # reading is nobody's harm
         with pytest.raises(RefusedError, match="connection pooler stands between"):
             migrate_up(through, MIGRATIONS)
@@ -330,7 +331,8 @@ def test_two_programs_on_one_database_each_have_a_version_of_their_own(database:
     """Each has a schema and a folder of its own; golang-migrate's table lies in each of the schemas."""
     folders, dsns = dict[str, Path](), dict[str, str]()
     for name in ("shop", "depot"):
-        rows(database.owner, f"create schema {name}; select 1")
+        with connect(database.owner) as connection:
+            connection.execute(f"create schema {name}".encode())
         (folder := tmp_path / name).mkdir()
         folders[name], dsns[name] = folder, make_conninfo(database.owner, options=f"-c search_path={name}")
         write(

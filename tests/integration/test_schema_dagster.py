@@ -125,7 +125,7 @@ def test_the_same_by_hand_with_the_history_and_the_last_gate(place: Place) -> No
     report = place.folder / "rehearsal.json"
     ended = ops_here(place.settings, place.folder, "migrate", "rehearse", "--report", str(report))
     assert ended.code == 0, ended.err
-    assert "✓ applies: 1 files lead from version 1 to 2." in ended.out
+    assert "✓ applies: 1 file, from version 1 to 2." in ended.out
     assert json.loads(report.read_text())["plan"] == shown["plan"]
     ended = ops_here(place.settings, place.folder, "migrate", "up")
     assert ended.code == 0, ended.err

@@ -12,9 +12,11 @@ from ops_workflows.postgres.account import hand_over, server_account
 from ops_workflows.postgres.programs import find_programs, run
 from ops_workflows.postgres.server import Server
 from ops_workflows.schema.apply import migrate_down, migrate_up
+from ops_workflows.schema.files import read_migrations
 from tests.support.servers import reachable_folder
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
+VERSIONS = [migration.version for migration in read_migrations(MIGRATIONS)]
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 
@@ -45,9 +47,11 @@ def server() -> Iterator[Server]:
 
 def test_it_is_migrated_filled_and_undone(server: Server) -> None:
     owner = server.dsn(user="ops_owner")
-    assert [applied.version for applied in migrate_up(owner, MIGRATIONS) if applied.ledger == "public"] == [1, 2]
+    assert [applied.version for applied in migrate_up(owner, MIGRATIONS) if applied.ledger == "public"] == VERSIONS
     assert seed(owner, rows=500, seed=1).rows["query_log"] == 500
-    assert [applied.version for applied in migrate_down(owner, MIGRATIONS, steps=2)] == [2, 1]
+    assert [applied.version for applied in migrate_down(owner, MIGRATIONS, steps=len(VERSIONS))] == [
+        *reversed(VERSIONS)
+    ]
 
 
 def test_an_application_that_migrates_with_a_role_of_its_own_does_so_with_what_the_readme_says(server: Server) -> None:

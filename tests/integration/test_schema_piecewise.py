@@ -222,16 +222,19 @@ def test_an_index_that_is_not_valid_is_drift(gated: Database, tmp_path: Path) ->
     assert status(gated.owner, tmp_path).drift == ("Index public.broken is not valid: drop it, or build it anew.",)
 
 
-def test_the_examples_of_the_readme_lead_a_table_with_rows_there(database: Database, tmp_path: Path) -> None:
-    blocks = re.findall(r"^```sql\n(.*?)^```$", (MIGRATIONS / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+def test_the_examples_of_the_documentation_lead_a_table_with_rows_there(database: Database, tmp_path: Path) -> None:
+    pages = (MIGRATIONS / "README.md", MIGRATIONS.parent / "docs/wider-key.md")
+    text = "".join(page.read_text() for page in pages)
+    blocks = re.findall(r"^```sql\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     files = [re.split(r"^-- (\d{6}_\w+\.(?:up|down)\.sql)$", block, flags=re.MULTILINE) for block in blocks]
     assert all(before == "" for before, *_ in files)
     for _, *named in files:
-        for name, text in zip(named[::2], named[1::2], strict=True):
-            (tmp_path / name).write_text(text)
+        for name, content in zip(named[::2], named[1::2], strict=True):
+            (tmp_path / name).write_text(content)
     base = "create table orders (id int primary key, customer int not null, note text, amount numeric)"
-    fill = "insert into orders select n * 1000, n / 2, nullif(n % 3, 0)::text, n from generate_series(1, 400) n returning 1"
-    rows(database.owner, f"{base}; {fill}")
+    fill = "insert into orders select n * 1000, n / 2, nullif(n % 3, 0)::text, n from generate_series(1, 400) n"
+    with connect(database.owner) as connection:
+        connection.execute(f"{base}; {fill}".encode())
     assert lint([read_source(path) for path in sorted(tmp_path.iterdir())], 18) == []
 
     migrate_to(database.owner, tmp_path, version=15)  # where the old and the new application work side by side
@@ -253,8 +256,37 @@ def test_the_examples_of_the_readme_lead_a_table_with_rows_there(database: Datab
         ("customer", "integer", True),
         ("id", "bigint", True),
         ("note", "text", True),
-        ("token", "uuid", True),
+        ("token", "uuid", False),
         ("total", "numeric", False),
     ]
-    assert rows(database.owner, "select count(*), count(distinct (token, customer)) from orders") == [(203, 203)]
+    assert rows(database.owner, "select count(*), count(distinct token) from orders") == [(203, 203)]
     assert rows(database.owner, "select total from orders where id = 399000") == [(399,)]
+
+
+def test_a_concurrent_index_waits_for_older_transactions_as_long_as_it_may(gated: Database, tmp_path: Path) -> None:
+    """It keeps nobody out meanwhile; at the end of its patience the run says so, and the next one builds it anew."""
+    write(tmp_path, up1="create index concurrently i on a (x);")
+    with connect(gated.superuser, application_name="older") as older:
+        older.execute("begin isolation level repeatable read; select from a")
+        with pytest.raises(DatabaseError, match=r"line 1: .*lock timeout.* goes on there"):
+            migrate_up(gated.owner, tmp_path, patience=HASTY)
+        assert rows(gated.owner, HISTORY) == [("up", "failed", 0)]
+        # What it left cannot be dropped either before the older transaction ends.
+        with pytest.raises(DatabaseError, match=r"line 1: .*i, which is not valid, cannot be dropped yet"):
+            migrate_up(gated.owner, tmp_path, patience=HASTY)
+        older.execute("rollback")
+    migrate_up(gated.owner, tmp_path)
+    assert position(gated, tmp_path) == Position(1)
+    assert rows(gated.owner, "select indisvalid from pg_index where indexrelid = 'i'::regclass") == [(True,)]
+
+
+def test_a_file_that_failed_before_anything_was_done_may_be_mended(gated: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="-- ops: no-transaction\ninsert into a valuess (2);")
+    with pytest.raises(DatabaseError, match="marked dirty"):
+        migrate_up(gated.owner, tmp_path)
+    write(tmp_path, up1="-- ops: no-transaction\ninsert into a values (2);")
+    said: list[str] = []
+    migrate_up(gated.owner, tmp_path, hearers=Hearers(said=said.append))
+    assert said == ["000001_step.up.sql failed before anything of it was done. Beginning anew."]
+    assert position(gated, tmp_path) == Position(1)
+    assert rows(gated.owner, HISTORY) == [("up", "failed", 0), ("up", "applied", 1)]

@@ -74,4 +74,4 @@ def test_what_destroys(tmp_path: Path, script: str, what: list[str]) -> None:
 
 def test_a_destruction_names_its_line(tmp_path: Path) -> None:
     (found,) = destructions(source(tmp_path, "select 1;\n-- old\ndrop table a;"))
-    assert str(found) == "000001_step.up.sql, line 3: drop table"
+    assert str(found) == "000001_step.up.sql, line 3: drop table a"
