@@ -1,5 +1,7 @@
 """Running the statements of a migration file, and saying where in the file an error arose."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -56,16 +58,20 @@ def run_statement(connection: Connection, source: Source, statement: Statement) 
     return Ran((result.command_status or b"").decode(), tuple(warnings))
 
 
-def check_deferred(connection: Connection, source: Source) -> None:
-    """See to it that what a file has put off until the end of its transaction holds.
+@contextmanager
+def transaction(connection: Connection, source: Source) -> Iterator[None]:
+    """One transaction for a file.
 
     Raises:
-        DatabaseError: It does not; the text names the last statement, for what follows it is the commit.
+        DatabaseError: What the file has put off until the end does not hold; the text names its last statement, for
+            what follows that is the commit.
     """
     try:
-        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        with connection.transaction():
+            yield
     except psycopg.Error as error:
-        raise _failed(source, source.statements[-1], error) from error
+        last = source.statements[-1] if source.statements else Statement(0, 0, ())
+        raise _failed(source, last, error) from error
 
 
 def require_open(connection: Connection, source: Source) -> None:

@@ -19,7 +19,7 @@ from ops_workflows.schema.half_done import clear_the_way
 from ops_workflows.schema.history import History, Result
 from ops_workflows.schema.ledger import Ledger
 from ops_workflows.schema.plan import Position, Step
-from ops_workflows.schema.script import LockNotHadError, Ran, check_deferred, require_idle, require_open, run_statement
+from ops_workflows.schema.script import LockNotHadError, Ran, require_idle, require_open, run_statement, transaction
 from ops_workflows.schema.session import Patience
 from ops_workflows.schema.source import Source
 from ops_workflows.schema.statements import Statement
@@ -118,13 +118,12 @@ class StepRun:
         connection, step, source = self.site.connection, self.step, self.source
 
         def attempt() -> None:
-            with connection.transaction():
+            with transaction(connection, source):
                 self._set_timeouts(local=True)
                 self.warnings = ()
                 for statement in source.statements:
                     self._run(statement)
                     require_open(connection, source)
-                check_deferred(connection, source)
                 self.site.ledger.record(connection, Position(step.target))
                 self._add(Result.APPLIED)
 
