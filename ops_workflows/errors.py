@@ -13,6 +13,10 @@ class DatabaseError(OpsError):
     """PostgreSQL is unreachable, refuses us, or answers what it should not."""
 
 
+class CacheError(OpsError):
+    """The Valkey or Redis server is unreachable, refuses us, or answers what it should not."""
+
+
 class StorageError(OpsError):
     """The bucket is unreachable, refuses us, or does not hold what it should."""
 

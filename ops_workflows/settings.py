@@ -179,13 +179,90 @@ class Settings(BaseSettings):
     )
 
     # Valkey or Redis.
-    redis_url: SecretStr | None = Field(None, description="redis:// URL of the application's cache.")
+    redis_url: SecretStr | None = Field(
+        None, description="redis:// URL of the application's cache; rediss:// for TLS, with an ACL user if it has one."
+    )
     redis_password: SecretStr | None = Field(None, description="Its password, unless the URL has it.")
+    redis_ca_file: Path | None = Field(
+        None, description="CA certificates to trust for rediss://, PEM. Default: the system's."
+    )
+    redis_databases: str = Field(
+        "", pattern=r"^(\d+(,\d+)*)?$", description="Numbers of its databases, with commas. Default: the URL's."
+    )
+    redis_expiring: str = Field(
+        "panchangam:*",
+        description="Patterns, with commas, of keys that have to expire. Default: the keys of cached calculations.",
+    )
+    redis_expiry_seconds: int = Field(
+        30 * 86_400, ge=1, description="What such a key gets. Default: 30 days, as rows of panchangam_cache do."
+    )
+    redis_stale: str = Field(
+        "", description="Patterns, with commas, of keys that nobody may need. Default: none, for only you know them."
+    )
+    redis_stale_days: float = Field(
+        90, gt=0, description="Unread for so long, they go. Default: three times what a cached calculation lives."
+    )
+    redis_keys_per_second: int = Field(
+        50_000, ge=100, description="How many are looked at. Default: a third of the 160,000 that one core scans."
+    )
+    redis_most_seconds: float = Field(
+        900, gt=0, description="Longest that a run may take. Default: half of what pruning the table may."
+    )
+
+    # Pruning the cache's table.
+    prune_most_seconds: float = Field(
+        1800, gt=0, description="Longest that a run may take, with pauses. Default: half of the hour of its promise."
+    )
+    prune_most_rows: int = Field(
+        10_000_000, ge=1, description="Most rows of a run. Default: about what 100 s of deleting, undisturbed, come to."
+    )
+    prune_batch_seconds: float = Field(
+        0.05, gt=0, le=10, description="How long a batch should take. Default: half of the 100 ms that people notice."
+    )
+    prune_duty: float = Field(
+        0.33, gt=0, le=1, description="Fraction of the time that batches fill. Default: a third; the rest is others'."
+    )
+    prune_unexpiring_days: float = Field(
+        90, gt=0, description="Rows without expiry go when older. Default: three times what those with one live."
+    )
+    prune_most_canary_ms: float = Field(
+        50,
+        gt=0,
+        description="Pause while a lookup by key takes longer. Default: some hundred times what it takes idle.",
+    )
+    prune_most_lag_seconds: float = Field(
+        10,
+        ge=0,
+        description="Pause while a standby is further behind. Default: a sixth of what backups put up with.",
+    )
+    prune_most_lag_bytes: int = Field(
+        64 * 1024**2, ge=0, description="Likewise in the log. Default: four segments of 16 MiB."
+    )
+    prune_most_slot_bytes: int = Field(
+        512 * 1024**2,
+        ge=0,
+        description="Pause while a slot keeps more of the log. Default: half of the 1 GB at which ours may be cut off.",
+    )
+    prune_pause_window: str | None = Field(
+        None,
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        description="HH:MM-HH:MM, UTC: pruning pauses in it, over midnight too. Default: none; it runs at night.",
+    )
+    prune_vacuum_fraction: float = Field(
+        0.1, gt=0, le=1, description="Vacuum once so much is dead. Default: half of what autovacuum waits for."
+    )
 
     @field_validator("s3_prefix")
     @classmethod
     def _without_slashes(cls, prefix: str) -> str:
         return prefix.strip("/")
+
+    @field_validator("prune_pause_window")
+    @classmethod
+    def _begins_and_ends(cls, window: str | None) -> str | None:
+        if window is not None and len(set(window.split("-"))) == 1:
+            raise ValueError("it begins when it ends: write HH:MM-HH:MM, or leave it out")
+        return window
 
     @field_validator("repository_url")
     @classmethod

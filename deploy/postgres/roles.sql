@@ -63,6 +63,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE ops_owner IN SCHEMA public, ops
 ALTER DEFAULT PRIVILEGES FOR ROLE ops_owner IN SCHEMA public, ops
     GRANT USAGE, SELECT ON SEQUENCES TO ops_upkeep;
 
+-- It prunes only while the standbys follow, and has to see how far behind they are.
+GRANT pg_read_all_stats TO ops_upkeep;
+
 -- VACUUM and ANALYZE of tables it does not own: a role of PostgreSQL 17 and newer. Before that, autovacuum has to do.
 DO $$
 BEGIN

@@ -7,7 +7,20 @@ from types import FrameType
 
 import typer
 
-from ops_workflows.cli import backups, dumps, faults, flags, mirror, proof, retention, schema, stack, wal, workload
+from ops_workflows.cli import (
+    backups,
+    cache,
+    dumps,
+    faults,
+    flags,
+    mirror,
+    proof,
+    retention,
+    schema,
+    stack,
+    wal,
+    workload,
+)
 from ops_workflows.errors import OpsError
 
 app = typer.Typer(
@@ -29,6 +42,7 @@ mirror.register(app)
 schema.register(app)
 flags.register(app)
 workload.register(app)
+cache.register(app)
 
 _INTERRUPTED = 130  # typer's exit code for it, as shells say it; typer says nothing else
 

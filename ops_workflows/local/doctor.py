@@ -5,9 +5,9 @@ database and the bucket may be one's own or the embedded stack's.
 """
 
 import shutil
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ops_workflows.cache.client import connected
 from ops_workflows.errors import ConfigurationError, DatabaseError, OpsError
 from ops_workflows.local import stack
 from ops_workflows.local.doctor_database import look_at_database
@@ -155,17 +155,9 @@ def _cache(settings: Settings) -> list[Finding]:
     if settings.redis_url is None:
         return []
     name = "cache"
-    if find_spec("valkey") is None:
-        return [warning(name, "its client is not installed", "install `ops-workflows[embedded]`")]
-    # Not at module level: it is an extra, and may be missing.
-    from valkey import Valkey  # noqa: PLC0415
-    from valkey.exceptions import ValkeyError  # noqa: PLC0415
-
-    password = settings.redis_password.get_secret_value() if settings.redis_password else None
-    options = {"password": password} if password else {}
     try:
-        with Valkey.from_url(settings.redis_url.get_secret_value(), socket_timeout=5, **options) as client:
+        with connected(settings) as client:
             client.ping()
-    except (ValkeyError, ValueError) as reason:
-        return [error(name, f"does not answer: {reason}", "start it, or correct OPS_REDIS_URL and OPS_REDIS_PASSWORD")]
+    except OpsError as reason:
+        return [failed(name, reason)]
     return [ok(name, "answers")]

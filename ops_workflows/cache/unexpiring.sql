@@ -1,0 +1,12 @@
+-- One batch of rows that never expire and were made long ago. Returns how many rows went, and their bytes.
+WITH gone AS (
+    DELETE FROM public.panchangam_cache
+    WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM public.panchangam_cache
+        WHERE (expires_at IS NULL OR expires_at = 'infinity') AND created_at < %(before)s
+        LIMIT %(rows)s
+        FOR UPDATE SKIP LOCKED
+    ))
+    RETURNING pg_column_size(data) + pg_column_size(cache_key) AS bytes
+)
+SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM gone
