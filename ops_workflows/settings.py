@@ -7,6 +7,7 @@ Values come from the environment, then from `.env` in the current folder, then f
 
 import os
 import re
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Literal, Self
@@ -176,6 +177,11 @@ class Settings(BaseSettings):
     traffic_file: Path = Field(
         Path("deploy/traffic.sql"),
         description="The application's traffic in small, that migrations are rehearsed under.",
+    )
+
+    # Analytics.
+    analytics_since: date = Field(
+        date(2020, 1, 1), description="The first day with partitions in Dagster; set it to that of the oldest query."
     )
 
     # Valkey or Redis.

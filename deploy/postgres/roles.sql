@@ -63,7 +63,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE ops_owner IN SCHEMA public, ops
 ALTER DEFAULT PRIVILEGES FOR ROLE ops_owner IN SCHEMA public, ops
     GRANT USAGE, SELECT ON SEQUENCES TO ops_upkeep;
 
--- It prunes only while the standbys follow, and has to see how far behind they are.
+-- It prunes only while the standbys follow, and has to see how far behind they are; and a rollup waits for transactions
+-- that may still write rows of its period, so it has to see when those of others began.
 GRANT pg_read_all_stats TO ops_upkeep;
 
 -- VACUUM and ANALYZE of tables it does not own: a role of PostgreSQL 17 and newer. Before that, autovacuum has to do.

@@ -8,6 +8,7 @@ from types import FrameType
 import typer
 
 from ops_workflows.cli import (
+    analytics,
     backups,
     cache,
     dumps,
@@ -41,6 +42,7 @@ retention.register(app)
 mirror.register(app)
 schema.register(app)
 flags.register(app)
+analytics.register(app)
 workload.register(app)
 cache.register(app)
 

@@ -1,0 +1,26 @@
+-- Each hour from %(since)s to before %(until)s: rows of the log, rows it was rolled up from, and rows in its statistics.
+with raw as (
+    select date_bin('1 hour', created_at, timestamptz '2000-01-01 00:00Z') as period, count(*) as n
+    from public.query_log
+    where created_at >= %(since)s and created_at < %(until)s
+    group by 1
+),
+
+done as (
+    select period, raw_rows
+    from ops.query_stats_periods
+    where grain = 'hour' and period >= %(since)s and period < %(until)s
+),
+
+kept as (
+    select period, sum(queries)::bigint as n
+    from ops.query_stats_hourly
+    where period >= %(since)s and period < %(until)s
+    group by 1
+)
+
+select period, coalesce(raw.n, 0) as source, done.raw_rows as rolled_up, coalesce(kept.n, 0) as kept, false as outdated
+from raw
+full join done using (period)
+full join kept using (period)
+order by period
