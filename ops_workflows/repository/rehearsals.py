@@ -91,7 +91,7 @@ class TrafficTold(_Frozen):
 class RehearsalCheck(_Frozen):
     """One thing that a rehearsal looked at."""
 
-    name: str = Field(description="applies, locks, waits, duration, traffic, way back, data or smoke.")
+    name: str = Field(description="as of, data, applies, locks, waits, duration, traffic, smoke or way back.")
     passed: bool | None = Field(description="None: it could not be looked at, or need not be; the finding says why.")
     finding: str = Field(description="One sentence.")
 
@@ -103,6 +103,10 @@ class RehearsalRecord(_Frozen):
     system: str = Field(description="PostgreSQL's system identifier.")
     at: AwareDatetime
     plan: str = Field(description="Digest of what was rehearsed, as `ops migrate plan` shows it.")
+    terms: str = Field(
+        default="",
+        description="Digest of what it was held against: limits, traffic, questions, ways back.",
+    )
     database: str
     backup_id: str = Field(description="From which the copy was made.")
     moment: str = Field(description="As of which.")
@@ -121,6 +125,11 @@ class RehearsalRecord(_Frozen):
         """Whether nothing failed, and it was applied."""
         outcomes = {check.name: check.passed for check in self.checks}
         return False not in outcomes.values() and outcomes.get("applies") is True
+
+    @property
+    def unseen(self) -> list[str]:
+        """What it did not look at, by name."""
+        return [check.name for check in self.checks if check.passed is None]
 
     @property
     def failures(self) -> list[str]:

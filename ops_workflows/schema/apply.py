@@ -280,7 +280,8 @@ def _intend(connection: Connection, ledger: Ledger, application: Sequence[Migrat
     rest = find_rest(connection, position, application, History(ledger.schema))
     steps = tuple(aim(Position(rest.step.target) if rest else position, application))
     sources = tuple(read_source(step.script) for step in steps)
-    return Intent(connection.info.dbname, ledger.schema, position, rest, steps, sources)
+    system = connection.execute("SELECT system_identifier::text FROM pg_control_system()").fetchone()
+    return Intent(system[0] if system else "", connection.info.dbname, ledger.schema, position, rest, steps, sources)
 
 
 def _require_no_drift(connection: Connection, ledger: Ledger, intent: Intent, application: Sequence[Migration]) -> None:

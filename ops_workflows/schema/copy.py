@@ -33,6 +33,7 @@ class DatabaseCopy:
         backup: From which it was made.
         moment: As of which it is.
         seconds: How long each phase of the restore took.
+        lacking: Why it may lack the last changes; empty where it has all that there was when it was begun.
     """
 
     owner: str
@@ -40,6 +41,7 @@ class DatabaseCopy:
     backup: Backup
     moment: str
     seconds: dict[str, float]
+    lacking: str = ""
 
 
 @contextmanager
@@ -66,12 +68,15 @@ def database_copy(
             if reason
             else "No backup counts as proved: take one, `ops backup`, and show it, `ops verify`."
         )
+    lacking = ""
     try:
         catch_up(settings, _CATCH_UP_SECONDS, progress)
     except OpsError as error:
-        progress.say(f"The copy may lack the last minutes, for the newest log could not be had: {error}")
+        lacking = f"the newest log could not be had: {error}"
+        progress.say(f"The copy may lack the last changes, for {lacking}")
     route, listing = find_route(repository, Latest(), backup.id)
-    owner = conninfo_to_dict(settings.require("owner_dsn")).get("user")
+    source = conninfo_to_dict(settings.require("owner_dsn"))
+    same = {name: str(source[name]) for name in ("user", "options") if source.get(name) is not None}
     with scratch(settings, backup.major, progress) as folder:
         plan = run.plan(route, folder / "data", chain=repository.chain(backup))
         with run.recovered(settings, repository, plan, listing, progress) as (restored, server):
@@ -79,11 +84,12 @@ def database_copy(
             roll_back_prepared(server, backup.superuser)
             try:
                 yield DatabaseCopy(
-                    owner=make_conninfo(host=server.host, port=server.port, dbname=database, user=owner),
+                    owner=make_conninfo(host=server.host, port=server.port, dbname=database, **same),
                     superuser=server.dsn(database, backup.superuser),
                     backup=backup,
                     moment=f"{route.reach.end} of the log" if route.wal_bytes else f"the end of backup {backup.id}",
                     seconds=restored.seconds,
+                    lacking=lacking,
                 )
             except DatabaseError as error:
                 if not server.running_processes():

@@ -17,19 +17,29 @@ from ops_workflows.proof.smoke import ask_smoke, read_smoke
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.rehearsals import RehearsalRecord, rehearsals
-from ops_workflows.schema.apply import Applied, Hearers, Terms, application_ledger, apply_own, intend, migrate
+from ops_workflows.schema.apply import (
+    Applied,
+    Hearers,
+    Terms,
+    application_ledger,
+    apply_own,
+    intend,
+    migrate,
+    remembered,
+)
 from ops_workflows.schema.catalogue import differences
-from ops_workflows.schema.gate_record import GateStep, Outcome, keep_steps, open_gate
+from ops_workflows.schema.gate_record import Gate, GateStep, Outcome, keep_steps, last_gate, open_gate
 from ops_workflows.schema.intent import Intent
 from ops_workflows.schema.lint import lint
-from ops_workflows.schema.plan import NOTHING, Aim
+from ops_workflows.schema.plan import NOTHING, Aim, upward
 from ops_workflows.schema.reference import Catalogue
-from ops_workflows.schema.rehearse import rehearse
-from ops_workflows.schema.session import DEFAULT_PATIENCE, connected
+from ops_workflows.schema.rehearse import rehearse, terms_digest
+from ops_workflows.schema.session import DEFAULT_PATIENCE, connected, exclusive
 from ops_workflows.schema.settle import settle_foreign
 from ops_workflows.settings import Settings
 
 _MOST_NAMED = 5
+_LOCK = "gate"  # in the place of a table's name: one run at a time, from its plan to its end
 _WAY = (
     "Look at it; to go back: `ops migrate down`, or `ops restore --to` the place that `ops migrate history` names, "
     "which is just before."
@@ -165,19 +175,32 @@ def pass_gate(
         OpsError: A step could not be tried.
     """
     dsn, hearers = settings.require("owner_dsn"), hearers or Hearers()
-    settle_foreign(settings, hearers.said)
-    own = apply_own(dsn, Terms(hearers))
-    try:
-        intent = intend(dsn, settings.migrations_dir, aim)
-    except OpsError as error:
-        _keep_refusal(dsn, error)
-        raise
-    if not intent.files:
-        return Passed((), tuple(own))
     with connected(dsn) as connection:
-        new = intent.position.version == NOTHING and _is_empty(connection)
-        number = open_gate(connection, intent.ledger, intent.digest)
-    gate = _Gate(settings, aim, demand or Demand(), intent, heard, hearers, progress, number, new)
+        ledger = application_ledger(connection).schema
+        with exclusive(connection, ledger, _LOCK, DEFAULT_PATIENCE):
+            settle_foreign(settings, hearers.said)
+            own = apply_own(dsn, Terms(hearers))
+            try:
+                intent = intend(dsn, settings.migrations_dir, aim)
+            except OpsError as error:
+                keep_steps(connection, open_gate(connection, ledger, ""), [_refused(error)], passed=False)
+                raise
+            if not intent.files:
+                _make_up(settings, intent, last_gate(connection, ledger), heard)
+                return Passed((), tuple(own))
+            new = intent.position.version == NOTHING and _is_empty(connection)
+            number = open_gate(connection, ledger, intent.digest)
+            gate = _Gate(settings, aim, demand or Demand(), intent, heard, hearers, progress, number, new)
+            _go_through(gate)
+    return Passed(tuple(gate.steps), (*own, *gate.applied))
+
+
+def _refused(error: OpsError) -> GateStep:
+    """That it did not even come to a plan is kept, too."""
+    return GateStep("order", Outcome.FAILED, str(error), 0.0)
+
+
+def _go_through(gate: _Gate) -> None:
     gate.do("order", lambda: _order(gate))
     gate.need("lint", lambda: _lint(gate))
     gate.need("backup", lambda: _backup(gate))
@@ -187,15 +210,32 @@ def pass_gate(
     gate.need("catalogue", lambda: _catalogue(gate))
     gate.need("smoke", lambda: _smoke(gate))
     gate.end()
-    return Passed(tuple(gate.steps), (*own, *gate.applied))
 
 
-def _keep_refusal(dsn: str, error: OpsError) -> None:
-    """That it did not even come to a plan is kept, too."""
-    with suppress(OpsError), connected(dsn) as connection:
-        refused = GateStep("order", Outcome.FAILED, str(error), 0.0)
-        number = open_gate(connection, application_ledger(connection).schema, "")
-        keep_steps(connection, number, [refused], passed=False)
+def _make_up(settings: Settings, intent: Intent, last: Gate | None, heard: Callable[[GateStep], None]) -> None:
+    """What a run that was killed, or failed, behind its apply has not come to.
+
+    Raises:
+        RefusedError: The database is not what it should be, which then is said again with each run until it is.
+    """
+    known = [GateStep(**step) for step in last.steps] if last else []  # type: ignore[arg-type]
+    outcomes = {step.name: step.outcome for step in known}
+    came_to_apply = outcomes.get("approval", Outcome.FAILED) != Outcome.FAILED
+    if last is None or last.passed or not came_to_apply or outcomes.get("apply") == Outcome.FAILED:
+        return
+    steps = [step for step in known if step.outcome != Outcome.FAILED]
+    gate = _Gate(settings, upward(), Demand(), intent, heard, Hearers(), SILENT, last.id, new=False, steps=steps)
+    entries = remembered(settings.require("owner_dsn"))[0]
+    on = entries[-1].rehearsal if entries else ""
+    gate.rehearsal = (
+        next((each for each in rehearsals(open_repository(settings)) if each.id == on), None) if on else None
+    )
+    done = {step.name for step in steps}
+    if gate.rehearsal is not None and "catalogue" not in done:
+        gate.do("catalogue", lambda: _catalogue(gate))
+    if "smoke" not in done:
+        gate.do("smoke", lambda: _smoke(gate))
+    gate.end()
 
 
 def _is_empty(connection: Connection) -> bool:
@@ -264,13 +304,17 @@ def _rehearsal(gate: _Gate) -> _Said:
     seconds = sum(file.seconds for file in done.files)
     again = " earlier" if done is known else ""
     files = f"{counted(len(done.files), 'file')} in {seconds:.2f} s"
-    return Outcome.PASSED, f"Rehearsal {done.id}{again}: {files}, nothing against it."
+    unseen = f"; not looked at: {', '.join(done.unseen)}" if done.unseen else ""
+    return Outcome.PASSED, f"Rehearsal {done.id}{again}: {files}, nothing against it{unseen}."
 
 
 def _known_rehearsal(gate: _Gate) -> RehearsalRecord | None:
     oldest = utc_now() - timedelta(hours=gate.settings.rehearsal_hours)
     found = [done for done in rehearsals(open_repository(gate.settings)) if done.plan == gate.intent.digest]
-    return found[-1] if found and found[-1].passed and found[-1].at >= oldest else None
+    terms = terms_digest(gate.settings, gate.intent)
+    newest = found[-1] if found else None
+    fits = newest is not None and newest.passed and newest.at >= oldest and newest.terms == terms
+    return newest if fits else None
 
 
 def _stranger(gate: _Gate, done: RehearsalRecord) -> list[str]:

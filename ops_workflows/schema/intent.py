@@ -17,6 +17,7 @@ class Intent:
     """Steps that are to be taken.
 
     Attributes:
+        system: PostgreSQL's system identifier, which a copy has, too.
         database: Its name.
         ledger: The schema that is migrated.
         position: Where it stands.
@@ -25,6 +26,7 @@ class Intent:
         sources: Their files.
     """
 
+    system: str
     database: str
     ledger: str
     position: Position
@@ -57,5 +59,5 @@ class Intent:
         """Of all this, 16 hex digits: the same only for the same files from the same place of the same database."""
         files = [(source.path.name, source.sha256) for source in self.files]
         done = self.rest.done if self.rest else 0
-        what = [self.database, self.ledger, self.position.version, self.position.dirty, done, files]
+        what = [self.system, self.database, self.ledger, self.position.version, self.position.dirty, done, files]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:_DIGITS]

@@ -100,8 +100,9 @@ def _traffic(traffic: Sequence[TrafficTold] | None) -> RehearsalCheck:
     if len(never) == len(traffic):
         return RehearsalCheck(
             name="traffic",
-            passed=None,
-            finding="Not run: each statement of the traffic failed before the migration: see OPS_TRAFFIC_FILE.",
+            passed=False,
+            finding="Each statement of the traffic failed before the migration, so it says nothing: correct "
+            "OPS_TRAFFIC_FILE.",
         )
     sent = sum(each.sent for each in traffic)
     note = f" It says nothing of {', '.join(never)}, which failed before, too." if never else ""

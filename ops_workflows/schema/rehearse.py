@@ -4,6 +4,8 @@ What is measured is this machine's time: production may be slower or faster. Wha
 same there.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,11 +13,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from ops_workflows.errors import DatabaseError, OpsError, RefusedError
+from ops_workflows.errors import ConfigurationError, DatabaseError, OpsError, RefusedError
 from ops_workflows.postgres.connection import connect
 from ops_workflows.progress import SILENT, Progress, counted
 from ops_workflows.proof.deadline import Deadline
-from ops_workflows.proof.smoke import ask_smoke, read_smoke
+from ops_workflows.proof.smoke import SmokeQuery, ask_smoke, read_smoke
 from ops_workflows.repository.backup import utc_now
 from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.layout import new_backup_id
@@ -26,7 +28,7 @@ from ops_workflows.schema.copy import DatabaseCopy, database_copy
 from ops_workflows.schema.intent import Intent
 from ops_workflows.schema.judge import Limits, judge
 from ops_workflows.schema.mix import Mix, read_mix
-from ops_workflows.schema.plan import Aim, toward
+from ops_workflows.schema.plan import Aim, Direction, toward
 from ops_workflows.schema.reference import Catalogue
 from ops_workflows.schema.replay import Replay, Told, replaying
 from ops_workflows.schema.told import tell
@@ -54,8 +56,9 @@ class _Rehearsal:
         seconds: Of each phase.
         checks: What was looked at.
         traffic: How it fared; None where there was none.
-        before: The catalogue before the first step.
-        after: And after the last.
+        before: The catalogue as the database has it.
+        halfway: Once what was left half done is finished; the same where there is no such.
+        after: After the last step.
     """
 
     settings: Settings
@@ -69,6 +72,7 @@ class _Rehearsal:
     checks: list[RehearsalCheck] = field(default_factory=list)
     traffic: list[TrafficTold] | None = None
     before: dict[str, str] = field(default_factory=dict)
+    halfway: dict[str, str] = field(default_factory=dict)
     after: dict[str, str] = field(default_factory=dict)
 
 
@@ -91,29 +95,32 @@ def rehearse(settings: Settings, aim: Aim, progress: Progress = SILENT) -> Rehea
     intent = intend(dsn, folder, aim)
     if not intent.files:
         raise RefusedError("There is nothing to rehearse: nothing is pending.")
-    mix = read_mix(settings.traffic_file) if settings.rehearsal_traffic_rate else None
+    mix, smoke = _mix(settings), _smoke_queries(settings)
+    told_by = terms_digest(settings, intent)
     bounded = Deadline(progress, settings.drill_most_seconds + settings.migrate_most_seconds, "The rehearsal")
     repository, began = open_repository(settings), utc_now()
     with database_copy(settings, repository, intent.database, bounded) as copy:
         this = _Rehearsal(settings, intent, aim, folder, bounded, Watcher(copy.superuser), seconds=dict(copy.seconds))
         _come_along(this, copy)
-        this.before = _catalogue(copy)
-        if promised := data_comes_back(copy, folder, intent, settings):
-            this.checks.append(promised)
-        if faults := differences(this.before, _catalogue(copy)) if promised else []:
+        this.checks.append(_as_of(copy))
+        this.before = this.halfway = _catalogue(copy)
+        with _phase(this, "data"):
+            this.checks.append(data_comes_back(copy, folder, intent, settings))
+        if faults := differences(this.before, _catalogue(copy)):
             why = f"Tried once without traffic, the way back leaves another schema: {'; '.join(faults[:_MOST_NAMED])}."
             this.checks.append(RehearsalCheck(name="way back", passed=False, finding=why))
         else:
             _up(this, copy, mix)
         if _went_well(this):
-            _smoke(this, copy)
+            _smoke(this, copy, smoke)
             with _phase(this, "way back"):
-                this.checks += way_back(copy, this.folder, this.intent, this.before, this.after)
+                this.checks += way_back(copy, this.folder, this.intent, this.halfway, this.after)
     record = RehearsalRecord(
         id=new_backup_id(began),
         system=repository.layout.system,
         at=began,
         plan=intent.digest,
+        terms=told_by,
         database=intent.database,
         backup_id=copy.backup.id,
         moment=copy.moment,
@@ -129,6 +136,41 @@ def rehearse(settings: Settings, aim: Aim, progress: Progress = SILENT) -> Rehea
     )
     store_rehearsal(repository, record)
     return record
+
+
+def terms_digest(settings: Settings, intent: Intent) -> str:
+    """Of all that a rehearsal's outcome depends on besides the plan itself: limits, traffic, questions, ways back."""
+    inverse = [step.migration.down if step.direction is Direction.UP else step.migration.up for step in intent.steps]
+    read = [settings.traffic_file, settings.smoke_file, *inverse]
+    files = [hashlib.sha256(path.read_bytes()).hexdigest() if path and path.is_file() else "" for path in read]
+    limits = [settings.migrate_most_lock_seconds, settings.migrate_most_seconds, settings.rehearsal_traffic_rate]
+    return hashlib.sha256(json.dumps([version("ops-workflows"), limits, files]).encode()).hexdigest()
+
+
+def _mix(settings: Settings) -> Mix | None:
+    """The traffic; None where nobody has named any.
+
+    Raises:
+        ConfigurationError: It was named and is not there, or cannot be read.
+    """
+    mix = read_mix(settings.traffic_file) if settings.rehearsal_traffic_rate else None
+    if mix is None and settings.rehearsal_traffic_rate and "traffic_file" in settings.model_fields_set:
+        raise ConfigurationError(f"{settings.traffic_file} is not there: correct OPS_TRAFFIC_FILE.")
+    return mix
+
+
+def _smoke_queries(settings: Settings) -> list[SmokeQuery] | None:
+    queries = read_smoke(settings.smoke_file)
+    if queries is None and "smoke_file" in settings.model_fields_set:
+        raise ConfigurationError(f"{settings.smoke_file} is not there: correct OPS_SMOKE_FILE.")
+    return queries
+
+
+def _as_of(copy: DatabaseCopy) -> RehearsalCheck:
+    if copy.lacking:
+        finding = f"The copy, as of {copy.moment}, lacks the last changes: {copy.lacking}"
+        return RehearsalCheck(name="as of", passed=False, finding=finding)
+    return RehearsalCheck(name="as of", passed=True, finding=f"The copy has all that there was: {copy.moment}.")
 
 
 def _come_along(this: _Rehearsal, copy: DatabaseCopy) -> None:
@@ -159,6 +201,9 @@ def _up(this: _Rehearsal, copy: DatabaseCopy, mix: Mix | None) -> None:
     with _traffic(this, copy, mix) as replay:
         try:
             with _phase(this, "migrate"), this.watcher.looking():
+                if this.intent.rest is not None:
+                    migrate(copy.owner, this.folder, lambda _position, _files: [], terms)
+                    this.halfway = _catalogue(copy)
                 migrate(copy.owner, this.folder, this.aim, terms)
             way = f"from version {this.intent.start.version} to {this.intent.end.version}"
             finding = f"{counted(len(this.intent.files), 'file')}, {way}."
@@ -202,8 +247,7 @@ def _fared(name: str, spans: Mapping[str, Mapping[str, Told]]) -> TrafficTold:
     )
 
 
-def _smoke(this: _Rehearsal, copy: DatabaseCopy) -> None:
-    queries = read_smoke(this.settings.smoke_file)
+def _smoke(this: _Rehearsal, copy: DatabaseCopy, queries: list[SmokeQuery] | None) -> None:
     if queries is None:
         check = RehearsalCheck(name="smoke", passed=None, finding="Not run: there is no file OPS_SMOKE_FILE.")
     else:

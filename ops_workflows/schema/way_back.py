@@ -6,6 +6,7 @@ from pathlib import Path
 from ops_workflows.errors import DatabaseError, OpsError, RefusedError
 from ops_workflows.postgres import fingerprint
 from ops_workflows.postgres.connection import connect
+from ops_workflows.progress import counted
 from ops_workflows.repository.rehearsals import RehearsalCheck
 from ops_workflows.schema.apply import migrate
 from ops_workflows.schema.catalogue import differences
@@ -62,38 +63,47 @@ def way_back(
     yield RehearsalCheck(name="way back", passed=not faults, finding=finding)
 
 
-def data_comes_back(copy: DatabaseCopy, folder: Path, intent: Intent, settings: Settings) -> RehearsalCheck | None:
-    """Go there and back, and compare every row, where each of the down files promises that they come back.
+def data_comes_back(copy: DatabaseCopy, folder: Path, intent: Intent, settings: Settings) -> RehearsalCheck:
+    """Go each step there and back whose down file promises that the rows come back, and compare every row.
 
     Args:
-        copy: As it is before what is rehearsed, without traffic; so it is left where the promise is kept.
+        copy: As it is before what is rehearsed, without traffic; so it is left, where the promises are kept.
         folder: Of the migrations.
         intent: What is rehearsed.
         settings: How large a table is hashed whole.
-
-    Returns:
-        None where it is not promised.
     """
-    ups = [step.migration for step in intent.steps if step.direction is Direction.UP]
-    if not ups or not all(map(_promises, ups)):
-        return None
-    contents = _contents(copy, settings)
+    ups = [step for step in intent.steps if step.direction is Direction.UP]
+    promised = [step.migration.version for step in ups if _promises(step.migration)]
+    if not promised:
+        return RehearsalCheck(name="data", passed=None, finding="Not run: no down file promises that rows come back.")
+    lacking = [step.migration.up.name for step in ups if step.migration.down is None]
+    if lacking or intent.rest is not None:
+        why = f"{', '.join(lacking)} cannot be undone" if lacking else "an earlier file is only half done"
+        return RehearsalCheck(name="data", passed=None, finding=f"Not run: {why}, so there is no way to try it.")
+    faults, tables, at = list[str](), 0, intent.start.version
     try:
-        for version in (intent.end.version, intent.start.version):
-            migrate(copy.owner, folder, toward(version))
-        with connect(copy.superuser, statement_seconds=0) as connection:
-            fingerprint.settle(connection)
-            found = {
-                name: fingerprint.difference(connection, name, columns, expected)
-                for name, (columns, expected) in contents.items()
-            }
+        for step in ups:
+            if step.migration.version in promised:
+                contents = _contents(copy, settings)
+                tables = max(tables, len(contents))
+                migrate(copy.owner, folder, toward(step.target))
+                migrate(copy.owner, folder, toward(at))
+                faults += [f"{clause}, back from {step.migration.up.name}" for clause in _differ(copy, contents)]
+            migrate(copy.owner, folder, toward(step.target))
+            at = step.target
+        migrate(copy.owner, folder, toward(intent.start.version))
     except OpsError as error:
         return RehearsalCheck(name="data", passed=False, finding=f"The rows could not be compared: {error}")
-    faults = [clause for clause in found.values() if clause]
-    good = f"There and back, each of {len(contents)} tables has its rows as they were."
-    return RehearsalCheck(
-        name="data", passed=not faults, finding="; ".join(faults[:_MOST_NAMED]) + "." if faults else good
-    )
+    good = f"There and back, each of {counted(tables, 'table')} has its rows as they were."
+    finding = f"{'; '.join(faults[:_MOST_NAMED])}." if faults else good
+    return RehearsalCheck(name="data", passed=not faults, finding=finding)
+
+
+def _differ(copy: DatabaseCopy, contents: Contents) -> list[str]:
+    with connect(copy.superuser, statement_seconds=0) as connection:
+        fingerprint.settle(connection)
+        found = [fingerprint.difference(connection, name, *expected) for name, expected in contents.items()]
+    return [clause for clause in found if clause]
 
 
 def _promises(migration: Migration) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from ops_workflows.errors import OpsError, RefusedError
 from ops_workflows.postgres.connection import connect
@@ -156,6 +157,7 @@ def test_a_harmless_migration_passes_on_a_backup_that_the_gate_takes_itself(prod
     assert production.position == Position(2)
     record = newest_rehearsal(production)
     assert {check.name: check.passed for check in record.checks} == {
+        "as of": True,
         "data": True,
         "applies": True,
         "locks": True,
@@ -264,6 +266,25 @@ def test_a_database_that_was_changed_by_hand_since_is_rehearsed_anew(production:
     assert production.position == Position(4)
 
 
+def test_what_a_killed_run_has_not_come_to_is_made_up_for(production: Production) -> None:
+    """Killed behind its apply: nothing is pending, but nobody has compared and asked yet."""
+    with connect(production.database.superuser) as connection:
+        connection.execute(
+            "update ops.migration_gates set passed = null, finished_at = null, steps = jsonb_path_query_array(steps, "
+            '\'$[*] ? (@.name != "catalogue" && @.name != "smoke")\') where id = (select max(id) from ops.migration_gates)'
+        )
+    smoke = production.settings.smoke_file
+    smoke.write_text(SMOKE.replace("true", "false"))
+    with pytest.raises(RefusedError, match="orders are there"):
+        production.up()
+    smoke.write_text(SMOKE)
+    production.up()
+    assert production.last_steps()["catalogue"] == production.last_steps()["smoke"] == "passed"
+    _, gate = remembered(production.database.owner)
+    assert gate is not None
+    assert gate.passed
+
+
 def test_back_through_the_gate_and_past_it_with_a_reason(production: Production) -> None:
     down = intend(production.database.owner, production.folder, back(1))
     passed = pass_gate(production.settings, back(1), Demand(approval=down.digest, ungated="the bucket is on fire"))
@@ -295,3 +316,32 @@ def test_without_a_bucket_nothing_is_done_and_the_way_on_is_said(production: Pro
 
 def replace_settings(settings: Settings, **changed: object) -> Settings:
     return Settings.model_validate(settings.model_dump() | changed)
+
+
+def test_a_rehearsal_counts_for_the_limits_it_was_held_against(production: Production) -> None:
+    production.write(up4="alter table orders add column kept_out int; select pg_sleep(1);")
+    assert rehearse(replace_settings(production.settings, migrate_most_lock_seconds=60.0), upward()).passed
+    with pytest.raises(RefusedError, match=r"On the copy.* holds AccessExclusiveLock on public\.orders"):
+        production.up()
+
+
+def test_a_copy_that_lacks_the_last_changes_is_none_to_rehearse_on(production: Production) -> None:
+    production.write(up4="create table a (x int);", down4="drop table a;")
+    alone = production.settings.model_copy(
+        update={"backup_dsn": SecretStr("postgresql://ops_backup@127.0.0.1:1/postgres")}
+    )
+    record = rehearse(alone, upward())
+    assert [check.name for check in record.checks if check.passed is False] == ["as of"]
+
+
+def test_each_promise_is_tried_whatever_the_other_files_promise(production: Production) -> None:
+    production.write(
+        up4="create table a (x int);",
+        down4="drop table a;",
+        up5="update orders set note = 'gone' where id = 7;",
+        down5="-- ops: restores-data\nselect 1;",
+    )
+    record = rehearse(production.settings, upward())
+    found = {check.name: check.finding for check in record.checks if check.passed is False}
+    assert found.keys() == {"data"}
+    assert "content differs, back from 000005_step.up.sql" in found["data"]

@@ -24,7 +24,7 @@ def intent(folder: Path, position: Position | None = None, *, done: int | None =
     dirty = Position(migrations[0].version, dirty=True)
     at = position or Position()
     sources = tuple(read_source(step.script) for step in steps)
-    return Intent(database, "public", dirty if rest else at, rest, tuple(steps), sources)
+    return Intent("7", database, "public", dirty if rest else at, rest, tuple(steps), sources)
 
 
 @pytest.fixture
@@ -44,6 +44,7 @@ def test_each_thing_that_matters_is_another_digest(folder: Path) -> None:
     different = [
         plain,
         intent(folder, database="other"),
+        replace(plain, system="8"),
         replace(plain, ledger="other"),
         replace(plain, position=Position(0)),
         replace(plain, position=replace(plain.position, dirty=True)),

@@ -121,9 +121,9 @@ def test_traffic_that_failed_before_says_nothing_of_the_migration(since: str) ->
     assert "says nothing of a login" in check.finding
 
 
-def test_traffic_of_which_nothing_worked_before_is_no_verdict() -> None:
+def test_traffic_of_which_nothing_worked_before_is_not_good_enough() -> None:
     check = judged(file(statement()), traffic=[fared("an order", "broken"), fared("a login", "broken", "broken")])
-    assert check["traffic"].passed is None
+    assert check["traffic"].passed is False
     assert "failed before the migration" in check["traffic"].finding
 
 
@@ -167,7 +167,17 @@ def test_what_is_kept_says_file_by_file_what_its_statements_did(tmp_path: Path) 
 
 
 def test_of_a_long_statement_the_beginning_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "000001_a.up.sql").write_text(f"select '{'é' * 500}';")
+    (tmp_path / "000001_a.up.sql").write_text(f'select "{"é" * 500}";')
     source = read_source(tmp_path / "000001_a.up.sql")
     ((told,),) = (each.statements for each in tell([watched(source, 0)], []))
-    assert told.text == f"select '{'é' * 152}…"
+    assert told.text == f'select "{"é" * 152}…'
+
+
+def test_of_a_text_nothing_is_kept_for_it_may_be_a_password(tmp_path: Path) -> None:
+    (tmp_path / "000001_a.up.sql").write_text(
+        "create role app\n  password 'x''y' /* x */ valid until $t$x$t$;\nselect 'x"
+    )
+    source = read_source(tmp_path / "000001_a.up.sql")
+    ((role, never_ended),) = (each.statements for each in tell([watched(source, 0), watched(source, 1)], []))
+    assert role.text == "create role app password '…' valid until '…'"
+    assert never_ended.text == "select '…"
