@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops_workflows.cli.backups import Json
+from ops_workflows.progress import counted
 from ops_workflows.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ _Ungated = Annotated[
 ]
 Version = Annotated[int, typer.Argument(help="The number that its file begins with; -1 for none.")]
 
+# -1 is a version, and no option. Another unknown option is then no number, or one argument too many: still an error.
+NEGATIVE_IS_A_NUMBER = {"ignore_unknown_options": True}
+
 
 def register(migrate: typer.Typer) -> None:
     """Add this module's commands to `ops migrate`."""
     for command in (up, down, rehearse, history):
         migrate.command()(command)
-    migrate.command(name="goto")(go_to)
+    migrate.command(name="goto", context_settings=NEGATIVE_IS_A_NUMBER)(go_to)
 
 
 def up(
@@ -72,7 +76,7 @@ def go_to(version: Version, *, approve: _Approve = "", ungated: _Ungated = "") -
     from ops_workflows.schema.plan import toward
 
     steps = _pass(toward(version), approve, ungated)
-    print(f"{len(steps)} steps taken." if steps else f"It is at version {version}.")
+    print(f"{counted(len(steps), 'step')} taken." if steps else f"It is at version {version}.")
 
 
 def rehearse(

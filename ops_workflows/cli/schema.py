@@ -8,7 +8,7 @@ import typer
 
 from ops_workflows.cli import migrate as gated
 from ops_workflows.cli.backups import Json
-from ops_workflows.cli.migrate import Version
+from ops_workflows.cli.migrate import NEGATIVE_IS_A_NUMBER, Version
 from ops_workflows.progress import counted
 from ops_workflows.settings import Settings
 
@@ -17,8 +17,10 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     migrate = typer.Typer(help="Migrations of the schema, in golang-migrate's format.", no_args_is_help=True)
     gated.register(migrate)
-    for command in (status, plan, lint, force, baseline):
+    for command in (status, plan, lint):
         migrate.command()(command)
+    for record in (force, baseline):
+        migrate.command(context_settings=NEGATIVE_IS_A_NUMBER)(record)
     app.add_typer(migrate, name="migrate")
 
 
@@ -55,7 +57,7 @@ def plan(*, json: Json = False) -> None:
                 str(len(source.statements)),
                 "whole" if source.whole else "statement by statement",
                 "yes" if ways_back[source.path] else "none",
-                "; ".join(f"line {each.line}: {each.text}" for each in destructions(source)) or "nothing",
+                "; ".join(f"line {each.line}: {each.told}" for each in destructions(source)) or "nothing",
             )
             for source in intent.files
         ],

@@ -51,6 +51,14 @@ def clear_the_way(connection: Connection, source: Source, statement: Statement) 
             ) from error
 
 
+def may_commit(source: Source, statement: Statement) -> bool:
+    """Whether a statement may commit in the middle of itself, as a loop in a DO or a procedure does.
+
+    It can only where no transaction is around it, so it is for the file to say that it wants none.
+    """
+    return source.no_transaction and (statement.begins("do") or statement.begins("call"))
+
+
 def was_done(connection: Connection, source: Source, statement: Statement) -> bool:
     """Whether a statement that may have been interrupted was carried out, from what the catalogue says.
 
@@ -64,14 +72,16 @@ def was_done(connection: Connection, source: Source, statement: Statement) -> bo
         return connection.execute("SELECT to_regclass(%s)", [dropped["index"]]).fetchone() == (None,)
     if any(statement.begins(*words) for words in _REPEATABLE) or statement.begins("reindex"):
         return False
-    if not (statement.stands_alone or statement.controls_transactions):
+    bare = may_commit(source, statement)
+    if not (statement.stands_alone or statement.controls_transactions or bare):
         return False  # it was carried out in one transaction with the note that it was
     if statement.begins("begin") or statement.begins("start"):
         return False  # what it began was rolled back with the note that it had begun
     if statement.begins("commit") or statement.begins("end"):
         return True  # for the notes on what came before it, which were in its transaction, are there
+    whether = "whether, or how far, this" if bare else "whether this"
     raise DatabaseError(
-        f"{source.path}, line {source.line(statement.start)}: whether this statement was carried out before the run "
+        f"{source.path}, line {source.line(statement.start)}: {whether} statement was carried out before the run "
         "was interrupted cannot be told. See for yourself; if the file is done by then, `ops migrate force` with its "
         "version, else undo what there is of it and force the version before."
     )

@@ -6,6 +6,7 @@ https://squawkhq.com/docs/rules. A file says in a comment which rule it breaks o
 import json
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +59,14 @@ def lint(sources: Sequence[Source], server_major: int) -> list[Finding]:
     """Have squawk look at files.
 
     Args:
-        sources: Which; they must lie where they were read from.
+        sources: Which; squawk gets their text as it was read. A .squawk.toml counts that lies beside them, or above.
         server_major: Major version of the server that they are meant for.
 
     Raises:
         ConfigurationError: squawk is not installed, or failed.
     """
-    whole = [source.path for source in sources if source.whole]
-    others = [source.path for source in sources if not source.whole]
+    whole = [source for source in sources if source.whole]
+    others = [source for source in sources if not source.whole]
     found = [
         *_squawk(whole, server_major, "--assume-in-transaction"),
         *_squawk(others, server_major, "--no-assume-in-transaction"),
@@ -73,19 +74,30 @@ def lint(sources: Sequence[Source], server_major: int) -> list[Finding]:
     return sorted(found, key=lambda finding: (finding.file, finding.line))
 
 
-def _squawk(paths: Sequence[Path], server_major: int, assume: str) -> Iterator[Finding]:
-    if not paths:
+def _squawk(sources: Sequence[Source], server_major: int, assume: str) -> Iterator[Finding]:
+    if not sources:
         return
+    with tempfile.TemporaryDirectory() as folder:
+        # Under the same folders, for what a configuration excludes is told from the path.
+        paths = [Path(folder, *source.path.absolute().parts[1:]) for source in sources]
+        for path, source in zip(paths, sources, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source.text.encode())
+        yield from _findings(paths, sources[0].path.absolute().parent, server_major, assume)
+
+
+def _findings(paths: Sequence[Path], beside: Path, server_major: int, assume: str) -> Iterator[Finding]:
     program = Path(sysconfig.get_path("scripts")) / "squawk"
     options = [assume, f"--pg-version={server_major}.0", "--reporter=json", f"--exclude={','.join(_LEFT_OUT)}"]
+    options.append("--no-error-on-unmatched-pattern")  # a configuration may exclude all of them
     try:
         done = subprocess.run(
-            [program, *options, "--", *(path.absolute() for path in paths)],
+            [program, *options, "--", *paths],
             capture_output=True,
             text=True,
             timeout=_SECONDS,
             check=False,
-            cwd=paths[0].parent,  # where a .squawk.toml may lie, or above
+            cwd=beside,  # where a .squawk.toml may lie, or above
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigurationError(f"squawk, which looks at migrations, cannot be run: {error}.") from error

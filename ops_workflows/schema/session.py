@@ -14,6 +14,10 @@ from ops_workflows.postgres.connection import Connection, connect
 
 _SALT = 1486364155
 _POLL_SECONDS = 0.2
+# Of the role or the database, they would cut a migration off in its middle; not every server has each of them.
+_WITHOUT_THESE_TIMEOUTS = """
+    SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('transaction_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout')"""
 _HOLDERS = (Path(__file__).parent / "lock_holders.sql").read_text()
 
 
@@ -60,6 +64,7 @@ def connected(dsn: str, patience: Patience = DEFAULT_PATIENCE) -> Iterator[Conne
         client_encoding="utf8",
     ) as connection:
         connection.execute("select set_config('lock_timeout', %s, false)", (f"{round(patience.table_lock * 1000)}ms",))
+        connection.execute(_WITHOUT_THESE_TIMEOUTS)
         # Without it, the statement of a run that was killed goes on, and holds all its locks, until it is through.
         connection.execute("set client_connection_check_interval = '1s'")
         yield connection

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops_workflows.errors import ConfigurationError
-from ops_workflows.schema.statements import Statement, statements
+from ops_workflows.schema.statements import Statement, outline, statements, tokens
 
 _DIRECTIVE = re.compile(r"^--\s*ops:\s*(?P<said>.*?)\s*$", re.MULTILINE)
 _TIMEOUT = re.compile(r"(?P<which>lock|statement)-timeout\s+(?P<number>\d+)\s*(?P<unit>ms|s|min|h)")
@@ -35,6 +35,7 @@ class Source:
         lock_timeout: Seconds that a statement may wait for a lock; None for the usual.
         statement_timeout: Seconds that a statement may take; None for the usual.
         restores_data: Whether, being a way back, it promises to bring the rows back as they were.
+        no_transaction: Whether its head asks for none; other files are not whole for what is in them.
     """
 
     path: Path
@@ -45,10 +46,21 @@ class Source:
     lock_timeout: float | None = None
     statement_timeout: float | None = None
     restores_data: bool = False
+    no_transaction: bool = False
 
     def line(self, offset: int) -> int:
         """The number of the line of a character, from 1."""
         return self.text.count("\n", 0, offset) + 1
+
+    def outline(self, statement: Statement, most: int) -> str:
+        """The beginning of a statement on one line, to be kept and shown: '…' for each text, which may be a secret.
+
+        Args:
+            statement: Which.
+            most: Characters.
+        """
+        text = outline(self.text[statement.start : statement.end])
+        return text if len(text) <= most else f"{text[:most]}…"
 
 
 def read_source(path: Path) -> Source:
@@ -56,7 +68,7 @@ def read_source(path: Path) -> Source:
 
     Raises:
         ConfigurationError: It cannot be read as UTF-8 text, begins with a byte order mark, begins a transaction and
-            does not end it, or asks for something that there is not.
+            does not end it, builds an index concurrently without a name, or asks for something that there is not.
     """
     try:
         content = path.read_bytes()
@@ -84,9 +96,10 @@ def read_source(path: Path) -> Source:
                 "lock-timeout and statement-timeout, the last two with a time such as 5s."
             )
     _require_ends(path, text, found)
+    _require_names(path, text, found)
     free = alone or any(each.stands_alone or each.controls_transactions for each in found)
     digest = hashlib.sha256(content).hexdigest()
-    return Source(path, text, digest, found, not free, timeouts.get("lock"), timeouts.get("statement"), restores)
+    return Source(path, text, digest, found, not free, timeouts.get("lock"), timeouts.get("statement"), restores, alone)
 
 
 def _require_ends(path: Path, text: str, found: tuple[Statement, ...]) -> None:
@@ -102,3 +115,16 @@ def _require_ends(path: Path, text: str, found: tuple[Statement, ...]) -> None:
             f"{path}, line {line}, begins a transaction and does not end it: add COMMIT, or remove BEGIN: each file "
             "is one transaction."
         )
+
+
+def _require_names(path: Path, text: str, found: tuple[Statement, ...]) -> None:
+    for statement in found:
+        if not (statement.is_concurrent and statement.begins("create")):
+            continue
+        words = [token.word for token in tokens(text[statement.start : statement.end])]
+        if words[words.index("concurrently") + 1 :][:1] == ["on"]:
+            line = text.count("\n", 0, statement.start) + 1
+            raise ConfigurationError(
+                f"{path}, line {line}, builds an index concurrently without a name: give it a name, for without one it "
+                "could not be found again if the build is interrupted."
+            )

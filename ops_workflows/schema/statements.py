@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # What must be recognised to know which semicolons end a statement. An E'' string is tried before a word is.
 _TOKEN = re.compile(
@@ -17,6 +18,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+_LITERAL_NEVER_ENDED = re.compile(r"'|\$(?:[^\W\d]\w*)?\$")
 
 # https://www.postgresql.org/docs/current/sql-begin.html and the pages of the commands themselves
 _CONTROL: set[tuple[str, ...]] = {
@@ -39,6 +41,34 @@ _CONCURRENT: set[tuple[str, ...]] = {
     ("reindex",),
     ("alter", "table"),
 }
+
+
+class Token(NamedTuple):
+    """A word, a quoted name or text, or a mark.
+
+    Attributes:
+        start: Offset of its first character.
+        end: Offset behind its last.
+        kind: `word`, `quoted` or `mark`.
+        text: It.
+        depth: How many brackets and bodies it is inside of.
+    """
+
+    start: int
+    end: int
+    kind: str
+    text: str
+    depth: int
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether it is text, and not a name."""
+        return self.kind == "quoted" and not self.text.startswith('"')
+
+    @property
+    def word(self) -> str:
+        """It in lower case, if it is a word; else empty."""
+        return self.text.lower() if self.kind == "word" else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +117,7 @@ def statements(sql: str) -> list[Statement]:
     """The statements of a script, comments and empty ones left out."""
     found: list[Statement] = []
     start, end, words = -1, -1, list[str]()
-    for at, until, kind, text, depth in _tokens(sql):
+    for at, until, kind, text, depth in tokens(sql):
         if text == ";" and depth == 0:
             if start >= 0:
                 found.append(Statement(start, end, tuple(words)))
@@ -103,8 +133,21 @@ def statements(sql: str) -> list[Statement]:
     return found
 
 
-def _tokens(sql: str) -> Iterator[tuple[int, int, str, str, int]]:
-    """Start, end, kind and text of each token, and how many brackets and bodies it is inside of."""
+def outline(sql: str) -> str:
+    """A statement on one line, without its comments, and with '…' for each text in it: a text may be a secret."""
+    parts, behind = list[str](), 0
+    for token in tokens(sql):
+        if parts and token.start > behind:
+            parts.append(" ")
+        if _LITERAL_NEVER_ENDED.match(sql, token.start) and not token.is_literal:
+            return "".join([*parts, "'…"])
+        parts.append("'…'" if token.is_literal else " ".join(token.text.split()))
+        behind = token.end
+    return "".join(parts)
+
+
+def tokens(sql: str) -> Iterator[Token]:
+    """What a script consists of, blanks and comments left out."""
     at, depth, atomic, last_word = 0, 0, False, ""
     while match := _TOKEN.match(sql, at):
         start, at = match.start(), match.end()
@@ -119,7 +162,7 @@ def _tokens(sql: str) -> Iterator[tuple[int, int, str, str, int]]:
         # A function body in standard SQL holds semicolons between BEGIN ATOMIC and END; a rule holds them in brackets.
         opens_body = word == "atomic" and last_word == "begin"
         atomic = (atomic or opens_body) and not (text == ";" and depth == 0)
-        yield start, at, kind, text, depth
+        yield Token(start, at, kind, text, depth)
         if text == "(" or opens_body or (atomic and word == "case"):
             depth += 1
         elif text == ")" or (atomic and word == "end"):

@@ -15,7 +15,7 @@ import psycopg
 
 from ops_workflows.errors import DatabaseError, OpsError
 from ops_workflows.postgres.connection import Connection
-from ops_workflows.schema.half_done import clear_the_way
+from ops_workflows.schema.half_done import clear_the_way, may_commit
 from ops_workflows.schema.history import History, Result
 from ops_workflows.schema.ledger import Ledger
 from ops_workflows.schema.plan import Position, Step
@@ -97,22 +97,47 @@ class StepRun:
             done: How many of its statements have been carried out.
         """
         site, statements = self.site, self.source.statements
-        connection = site.connection
+        connection, torn = site.connection, False
         try:
             self._set_timeouts(local=False)
             for number, statement in enumerate(statements[done:], start=done + 1):
+                torn = _is_idle(connection) and may_commit(self.source, statement)
                 self._one(entry, number, statement)
+                torn = False
+                if _is_idle(connection):
+                    done = number
             require_idle(connection, self.source)
         except (OpsError, psycopg.Error) as error:
             if not connection.closed:
-                self.site.history.finish(connection, entry, Result.FAILED, waited=self.waited, said=str(error))
+                connection.rollback()  # of a transaction of the file's own, which would not take the note
+                # What has failed is begun anew or gone on with; of what is torn nobody knows how far it came.
+                result = Result.RUNNING if torn else Result.FAILED
+                site.history.finish(connection, entry, result, waited=self.waited, said=str(error))
             raise DatabaseError(
-                f"{error} {site.ledger} is left at version {self.step.target}, marked dirty, with what came before in "
-                "the file done: mend the cause and run `ops migrate up` again, which goes on there."
+                f"{error} {site.ledger} is left at version {self.step.target}, marked dirty{self._left(done, torn)}"
             ) from error
         with connection.transaction():
             self.site.ledger.record(connection, Position(self.step.target))
             self.site.history.finish(connection, entry, Result.APPLIED, waited=self.waited)
+
+    def _left(self, done: int, torn: bool) -> str:
+        """What is left of a file whose run has ended early, and what to do."""
+        if torn:
+            return (
+                ", and how much of this statement was committed cannot be told: see for yourself, and say what is "
+                "true: `ops migrate force` with its version or, to run the file again, with the version before."
+            )
+        if self.site.connection.closed:
+            return ": run `ops migrate up` again, which sees how far the file has come, and goes on there."
+        if done == 0:
+            return (
+                ", and nothing of the file was done: mend the cause, or the file, and run `ops migrate up` again, "
+                "which begins it anew."
+            )
+        return (
+            ", with what came before in the file done: mend the cause and run `ops migrate up` again, which goes on "
+            "there."
+        )
 
     def _whole(self) -> None:
         connection, step, source = self.site.connection, self.step, self.source
@@ -140,9 +165,7 @@ class StepRun:
         connection = self.site.connection
 
         def attempt() -> None:
-            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE or not _can_be_wrapped(
-                statement
-            ):
+            if not (_is_idle(connection) and self._can_be_wrapped(statement)):
                 with self._patience_for(statement):
                     clear_the_way(connection, self.source, statement)
                     self._run(statement)
@@ -153,7 +176,8 @@ class StepRun:
                 self.site.history.progress(connection, entry, number)
 
         # In a transaction of the file's own, an error undoes what came before, too: only all of it could be retried.
-        if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+        # And what commits in the middle has done a part of itself before it waits for a lock in vain.
+        if _is_idle(connection) and not may_commit(self.source, statement):
             self._insist(attempt)
         else:
             attempt()
@@ -223,6 +247,9 @@ class StepRun:
             {"lock": f"{round(lock * 1000)}ms", "statement": f"{round(statement * 1000)}ms", "local": local},
         )
 
+    def _can_be_wrapped(self, statement: Statement) -> bool:
+        return not (statement.stands_alone or statement.controls_transactions or may_commit(self.source, statement))
 
-def _can_be_wrapped(statement: Statement) -> bool:
-    return not (statement.stands_alone or statement.controls_transactions)
+
+def _is_idle(connection: Connection) -> bool:
+    return connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE

@@ -31,10 +31,9 @@ def tell(watched: Sequence[Watched], applied: Sequence[Applied]) -> Iterator[Fil
 
 
 def _statement(each: Watched) -> StatementTold:
-    text = " ".join(each.source.text[each.statement.start : each.statement.end].split())
     return StatementTold(
         line=each.source.line(each.statement.start),
-        text=text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…",
+        text=each.source.outline(each.statement, _MOST_CHARACTERS),
         seconds=each.seconds,
         waited_seconds=each.waited,
         locks=tuple(LockTold(table=lock.table, mode=lock.mode, seconds=lock.seconds) for lock in each.locks),

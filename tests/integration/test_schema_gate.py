@@ -271,7 +271,8 @@ def test_what_a_killed_run_has_not_come_to_is_made_up_for(production: Production
     with connect(production.database.superuser) as connection:
         connection.execute(
             "update ops.migration_gates set passed = null, finished_at = null, steps = jsonb_path_query_array(steps, "
-            '\'$[*] ? (@.name != "catalogue" && @.name != "smoke")\') where id = (select max(id) from ops.migration_gates)'
+            '\'$[*] ? (@.name != "catalogue" && @.name != "smoke")\') '
+            "where id = (select max(id) from ops.migration_gates)"
         )
     smoke = production.settings.smoke_file
     smoke.write_text(SMOKE.replace("true", "false"))

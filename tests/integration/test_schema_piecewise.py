@@ -14,7 +14,7 @@ from ops_workflows.schema.plan import NOTHING, Position
 from ops_workflows.schema.session import Patience
 from ops_workflows.schema.source import read_source
 from ops_workflows.settings import Settings
-from tests.support.schema import MIGRATIONS, Database, killed_while, own_database, rows, write
+from tests.support.schema import MIGRATIONS, Database, killed_while, own_database, rows, wait_for, write
 
 HASTY = Patience(other_migration=0.5, table_lock=0.5, locks=0.5)
 WAIT = "select pg_sleep(case when exists (select from gate) then 60 else 0 end)"
@@ -268,7 +268,9 @@ def test_a_concurrent_index_waits_for_older_transactions_as_long_as_it_may(gated
     write(tmp_path, up1="create index concurrently i on a (x);")
     with connect(gated.superuser, application_name="older") as older:
         older.execute("begin isolation level repeatable read; select from a")
-        with pytest.raises(DatabaseError, match=r"line 1: .*lock timeout.* goes on there"):
+        with pytest.raises(
+            DatabaseError, match=r"line 1: .*lock timeout.* nothing of the file was done: .* begins it anew"
+        ):
             migrate_up(gated.owner, tmp_path, patience=HASTY)
         assert rows(gated.owner, HISTORY) == [("up", "failed", 0)]
         # What it left cannot be dropped either before the older transaction ends.
@@ -282,7 +284,7 @@ def test_a_concurrent_index_waits_for_older_transactions_as_long_as_it_may(gated
 
 def test_a_file_that_failed_before_anything_was_done_may_be_mended(gated: Database, tmp_path: Path) -> None:
     write(tmp_path, up1="-- ops: no-transaction\ninsert into a valuess (2);")
-    with pytest.raises(DatabaseError, match="marked dirty"):
+    with pytest.raises(DatabaseError, match="marked dirty, and nothing of the file was done"):
         migrate_up(gated.owner, tmp_path)
     write(tmp_path, up1="-- ops: no-transaction\ninsert into a values (2);")
     said: list[str] = []
@@ -290,3 +292,59 @@ def test_a_file_that_failed_before_anything_was_done_may_be_mended(gated: Databa
     assert said == ["000001_step.up.sql failed before anything of it was done. Beginning anew."]
     assert position(gated, tmp_path) == Position(1)
     assert rows(gated.owner, HISTORY) == [("up", "failed", 0), ("up", "applied", 1)]
+
+
+def test_a_file_that_fails_in_a_transaction_of_its_own_begins_anew(gated: Database, tmp_path: Path) -> None:
+    write(tmp_path, up1="begin;\ninsert into a values (2);\nselect 1 / 0;\ncommit;")
+    with pytest.raises(DatabaseError, match=r"line 3: division by zero.* nothing of the file was done"):
+        migrate_up(gated.owner, tmp_path)
+    write(tmp_path, up1="begin;\ninsert into a values (2);\nselect 1;\ncommit;")
+    migrate_up(gated.owner, tmp_path)
+    assert rows(gated.owner, "select x from a order by x") == [(1,), (1,), (2,)]
+
+
+LOOP = "for n in 2..4 loop insert into a values (n); commit; {then} end loop;"
+
+
+@pytest.mark.parametrize("means", ["procedure", "do"])
+def test_what_commits_in_its_middle_may_where_the_file_says_so(gated: Database, tmp_path: Path, means: str) -> None:
+    body = f"$$ begin {LOOP.format(then='')} end $$"
+    text = f"do {body};" if means == "do" else f"create procedure p() language plpgsql as {body};\ncall p();"
+    write(tmp_path, up1=f"-- ops: no-transaction\n{text}\ninsert into a values (5);")
+    migrate_up(gated.owner, tmp_path)
+    assert rows(gated.owner, "select x from a order by x") == [(1,), (1,), (2,), (3,), (4,), (5,)]
+    assert position(gated, tmp_path) == Position(1)
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "failed"])
+def test_how_far_a_loop_that_commits_has_come_nobody_can_tell(gated: Database, tmp_path: Path, killed: bool) -> None:
+    fails = "perform 1 / (select (n < 3)::int from (values (1)) v);"
+    then = f"if n = 3 then perform pg_sleep(60); end if; {fails}" if killed else fails
+    loop = f"do $$ begin {LOOP.format(then=then)} end $$;"
+    write(tmp_path, up1=f"-- ops: no-transaction\n{loop}")
+    if killed:
+        with killed_while(gated, tmp_path, "if n = 3"):
+            wait_for(lambda: len(rows(gated.owner, "select x from a")) == 4)
+    else:
+        with pytest.raises(DatabaseError, match=r"division by zero.* how much of this statement was committed cannot"):
+            migrate_up(gated.owner, tmp_path)
+    assert rows(gated.owner, "select x from a order by x") == [(1,), (1,), (2,), (3,)]
+    with pytest.raises(DatabaseError, match="line 2: whether, or how far, this statement was carried out"):
+        migrate_up(gated.owner, tmp_path)
+    force(gated.owner, tmp_path, version=NOTHING)
+    write(tmp_path, up1="-- ops: no-transaction\ndo $$ begin delete from a where x > 1; commit; end $$;")
+    migrate_up(gated.owner, tmp_path)
+    assert rows(gated.owner, "select x from a") == [(1,), (1,)]
+
+
+def test_timeouts_of_the_role_do_not_cut_a_migration_off(gated: Database, tmp_path: Path) -> None:
+    with connect(gated.superuser) as connection:
+        for timeout in ("transaction_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"):
+            connection.execute(
+                f"alter role ops_owner in database {connection.info.dbname} set {timeout} = '900ms'".encode()
+            )
+    with pytest.raises(DatabaseError, match="transaction timeout"):
+        rows(gated.owner, "select pg_sleep(1)")
+    write(tmp_path, up1="select pg_sleep(1);")
+    migrate_up(gated.owner, tmp_path)
+    assert position(gated, tmp_path) == Position(1)

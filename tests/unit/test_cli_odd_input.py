@@ -46,6 +46,13 @@ def test_seed_at_no_time(tmp_path: Path) -> None:
     assert "--base 'yesterday' is no time" in refused(tmp_path, "seed", "--base", "yesterday")
 
 
+@pytest.mark.parametrize("command", ["goto", "force", "baseline"])
+def test_the_version_before_the_first_is_a_number_and_an_unknown_option_is_not(tmp_path: Path, command: str) -> None:
+    assert "OPS_OWNER_DSN" in refused(tmp_path, "migrate", command, "-1", owner_dsn=None)
+    for unknown in (["--unknown"], ["-1", "--unknown"], ["1", "-u"]):
+        refused(tmp_path, "migrate", command, *unknown, code=2, owner_dsn=None)
+
+
 def test_what_the_operating_system_refuses_is_a_sentence_with_its_path(tmp_path: Path) -> None:
     name = "/" + "x" * 300
     nowhere = SecretStr("postgresql://x@127.0.0.1:1/x")

@@ -66,10 +66,47 @@ def test_the_applications_own_migrations_are_clean() -> None:
         ("comment on table a is 'drop table a';", []),
         ("drop schema s cascade;", ["drop schema"]),
         ("insert into a values ('truncate');", []),
+        ("alter table users drop role;", ["alter … drop"]),
+        ("alter table users drop if exists identity;", ["alter … drop"]),
+        ("alter table users alter a drop identity, drop constraint c, drop role;", ["alter … drop"]),
+        ("alter table users alter a drop identity, alter column b drop expression if exists;", []),
+        ("alter table users drop constraint c cascade;", ["alter … drop … cascade"]),
+        ("drop function f() cascade;", ["drop function … cascade"]),
+        ("alter table a alter column x type int;", ["alter … type"]),
+        ('alter table a add y int, alter "x" set data type int;', ["alter … type"]),
+        ("alter table a add column type text; alter table type add x int; alter table a alter type set not null;", []),
+        ("merge into a using b on a.x = b.x when matched then delete;", ["merge … delete"]),
+        ("merge into a using b on a.x = b.x when matched then do nothing;", []),
+        ("explain analyze verbose delete from a;", ["explain analyze … delete"]),
+        ("explain (costs off, analyze) delete from a;", ["explain analyze … delete"]),
+        ("explain (costs off) delete from a; explain analyze select 1;", []),
+        ("copy (delete from a returning x) to program 'true';", ["delete"]),
+        ("select lo_unlink(photo) from users;", ["lo_unlink"]),
+        ("grant execute on function lo_unlink(oid) to ops;", []),
+        ("call tidy();", ["call …: what it does is not known"]),
+        ("do $$ begin alter table users drop role; end $$;", ["do … alter … drop"]),
+        ("do $$ begin drop /* all */ table -- of it\n a; end $$;", ["do … drop table"]),
+        ("do 'begin execute ''drop table a''; end';", ["do … drop table"]),
+        ("do $$ begin execute $q$ delete from a $q$; end $$;", ["do … delete"]),
+        ("do $$ begin call tidy(); end $$;", ["do … call …: what it does is not known"]),
+        ("do $$ begin drop index i; alter table a add foreign key (x) references b on delete cascade; end $$;", []),
     ],
 )
 def test_what_destroys(tmp_path: Path, script: str, what: list[str]) -> None:
     assert [each.what for each in destructions(source(tmp_path, script))] == what
+
+
+def test_what_a_call_does_is_not_known_and_no_text_is_shown(tmp_path: Path) -> None:
+    (found,) = destructions(source(tmp_path, "call tidy(E'it\\'s a secret', $q$secret$q$, \"a\"); -- secret"))
+    assert str(found) == "000001_step.up.sql, line 1: call tidy('…', '…', \"a\") (call …: what it does is not known)"
+
+
+def test_what_was_read_is_what_squawk_gets_under_the_configuration_beside_it(tmp_path: Path) -> None:
+    read = source(tmp_path, "create index i on a (x);")
+    read.path.write_text("select 1;")
+    assert [finding.rule for finding in lint([read], 18)] == ["require-concurrent-index-creation"]
+    (tmp_path / ".squawk.toml").write_text(f'excluded_paths = ["*{tmp_path.name}/000001_step.up.sql"]')
+    assert lint([read], 18) == []
 
 
 def test_a_destruction_names_its_line(tmp_path: Path) -> None:

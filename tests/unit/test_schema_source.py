@@ -22,6 +22,7 @@ def read(folder: Path, content: str | bytes) -> Source:
         ("create index i on a (x);", True),
         ("create index concurrently i on a (x);", False),
         ("create unique index concurrently i on a (x);", False),
+        ('create index concurrently "on" on a (x);', False),
         ("drop index concurrently i;", False),
         ("reindex index concurrently i;", False),
         ("alter table p detach partition p1 concurrently;", False),
@@ -64,6 +65,11 @@ def test_lines_end_as_windows_ends_them(tmp_path: Path) -> None:
         ("-- ops: no-transactions\nselect 1;", "line 1: “-- ops: no-transactions” is not understood"),
         ("-- ops: lock-timeout soon\nselect 1;", "lock-timeout soon"),
         ("select 1;\nbegin;\nselect 2;", "line 2, begins a transaction and does not end it"),
+        (
+            "select 1;\ncreate index concurrently on a (x);",
+            "line 2, builds an index concurrently without a name: give it",
+        ),
+        ("create unique index concurrently /* any */ ON a (x);", "line 1, builds an index concurrently without a name"),
         ("begin;\nselect 2; rollback to savepoint s;", "line 1, begins a transaction and does not end it"),
     ],
 )
