@@ -154,16 +154,21 @@ def _mix(settings: Settings) -> Mix | None:
         ConfigurationError: It was named and is not there, or cannot be read.
     """
     mix = read_mix(settings.traffic_file) if settings.rehearsal_traffic_rate else None
-    if mix is None and settings.rehearsal_traffic_rate and "traffic_file" in settings.model_fields_set:
+    if mix is None and settings.rehearsal_traffic_rate and _is_named(settings, "traffic_file"):
         raise ConfigurationError(f"{settings.traffic_file} is not there: correct OPS_TRAFFIC_FILE.")
     return mix
 
 
 def _smoke_queries(settings: Settings) -> list[SmokeQuery] | None:
     queries = read_smoke(settings.smoke_file)
-    if queries is None and "smoke_file" in settings.model_fields_set:
+    if queries is None and _is_named(settings, "smoke_file"):
         raise ConfigurationError(f"{settings.smoke_file} is not there: correct OPS_SMOKE_FILE.")
     return queries
+
+
+def _is_named(settings: Settings, name: str) -> bool:
+    """Whether somebody wants another file than the default one."""
+    return bool(getattr(settings, name) != Settings.model_fields[name].default)
 
 
 def _as_of(copy: DatabaseCopy) -> RehearsalCheck:

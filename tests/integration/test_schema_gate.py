@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ops_workflows.errors import OpsError, RefusedError
+from ops_workflows.errors import ConfigurationError, OpsError, RefusedError
 from ops_workflows.postgres.connection import connect
 from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.rehearsals import RehearsalRecord, rehearsals
@@ -346,3 +346,12 @@ def test_each_promise_is_tried_whatever_the_other_files_promise(production: Prod
     found = {check.name: check.finding for check in record.checks if check.passed is False}
     assert found.keys() == {"data"}
     assert "content differs, back from 000005_step.up.sql" in found["data"]
+
+
+@pytest.mark.parametrize(("name", "variable"), [("traffic_file", "OPS_TRAFFIC_FILE"), ("smoke_file", "OPS_SMOKE_FILE")])
+def test_a_file_that_is_named_and_not_there_is_no_reason_to_look_at_less(
+    production: Production, name: str, variable: str
+) -> None:
+    production.write(up4="create table a (x int);", down4="drop table a;")
+    with pytest.raises(ConfigurationError, match=f"typo.sql is not there: correct {variable}"):
+        rehearse(replace_settings(production.settings, **{name: "typo.sql"}), upward())
