@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 BYTES = "bytes"
@@ -62,18 +61,3 @@ class Logged:
     def say(self, sentence: str) -> None:
         """A line."""
         self._log.warning(sentence)
-
-
-def counted(number: int, what: str) -> str:
-    """Such as `1 file` or `2,000 files`."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def as_markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table for Dagster's UI."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in cells)} |" for cells in lines)
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())

@@ -47,9 +47,9 @@ def connected(settings: Settings, database: int | None = None) -> Iterator[Any]:
         CacheError: It is unreachable, refuses us, or fails meanwhile.
         ConfigurationError: OPS_REDIS_URL is not set, or cannot be read.
     """
-    # Not at module level: it takes a while, and whoever asks for help needs none of it.
-    from valkey import Valkey  # noqa: PLC0415
-    from valkey.exceptions import ValkeyError  # noqa: PLC0415
+    # The client takes a while to import, and whoever asks for help needs none of it.
+    from valkey import Valkey  # noqa: PLC0415 - see above
+    from valkey.exceptions import ValkeyError  # noqa: PLC0415 - see above
 
     try:
         client = Valkey.from_url(

@@ -96,6 +96,6 @@ def _size(connection: Connection) -> int | None:
 def _bloat(connection: Connection, pgstattuple: str | None) -> float | None:
     if pgstattuple is None:
         return None
-    query = f"SELECT (dead_tuple_percent + approx_free_percent) / 100 FROM {pgstattuple}('{TABLE}')"  # noqa: S608
+    query = f"SELECT (dead_tuple_percent + approx_free_percent) / 100 FROM {pgstattuple}('{TABLE}')"  # noqa: S608 - names of ours and the catalogue's
     row = connection.execute(query.encode()).fetchone()
     return float(row[0]) if row else None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops_workflows.cli.backups import Json
-from ops_workflows.progress import counted
 from ops_workflows.settings import Settings
+from ops_workflows.wording import counted
 
 if TYPE_CHECKING:
     from ops_workflows.repository.rehearsals import RehearsalRecord, StatementTold

@@ -9,8 +9,8 @@ import typer
 from ops_workflows.cli import migrate as gated
 from ops_workflows.cli.backups import Json
 from ops_workflows.cli.migrate import NEGATIVE_IS_A_NUMBER, Version
-from ops_workflows.progress import counted
 from ops_workflows.settings import Settings
+from ops_workflows.wording import counted
 
 
 def register(app: typer.Typer) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ops_workflows.errors import ConfigurationError, IntegrityError, RefusedError
-from ops_workflows.progress import SILENT, Progress, as_markdown
+from ops_workflows.progress import SILENT, Progress
 from ops_workflows.proof.ladder import Ladder
 from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
@@ -13,6 +13,7 @@ from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.proofs import Proof, State, newest, read_ledger
 from ops_workflows.repository.rungs import Rung
 from ops_workflows.settings import Settings
+from ops_workflows.wording import as_markdown
 
 _MARKS = {State.PASSED: "✓", State.FAILED: "✗", State.STALE: "stale", State.NOT_RUN: "not run"}
 _NEVER = datetime.min.replace(tzinfo=UTC)

@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from ops_workflows.backup.preflight import dumps_only
 from ops_workflows.backup.wal_receiver import catch_up
 from ops_workflows.errors import DatabaseError, OpsError, RefusedError
+from ops_workflows.postgres.connection import connect
 from ops_workflows.progress import Progress
 from ops_workflows.proof.contents import roll_back_prepared
 from ops_workflows.proof.proved import newest_proved
@@ -18,6 +19,7 @@ from ops_workflows.restore import run
 from ops_workflows.restore.moment import Latest
 from ops_workflows.restore.route import find_route
 from ops_workflows.restore.scratch import scratch
+from ops_workflows.schema.reference import Catalogue
 from ops_workflows.settings import Settings
 
 _CATCH_UP_SECONDS = 60.0
@@ -42,6 +44,11 @@ class DatabaseCopy:
     moment: str
     seconds: dict[str, float]
     lacking: str = ""
+
+    def catalogue(self) -> dict[str, str]:
+        """Each object's identity, and its definition's digest, as they are now."""
+        with connect(self.superuser) as connection:
+            return Catalogue.read(connection).objects
 
 
 @contextmanager

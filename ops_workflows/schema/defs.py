@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from ops_workflows.progress import Logged, as_markdown
+from ops_workflows.progress import Logged
 from ops_workflows.settings import Settings
+from ops_workflows.wording import as_markdown
 
 if TYPE_CHECKING:
     from ops_workflows.repository.rehearsals import RehearsalRecord

@@ -1,7 +1,7 @@
 """The gate that a migration has to pass: what can be known beforehand is known before anything is done."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,7 +10,7 @@ from ops_workflows.backup.policy import Kind
 from ops_workflows.backup.take import take_backup
 from ops_workflows.errors import DatabaseError, OpsError, RefusedError
 from ops_workflows.postgres.connection import Connection
-from ops_workflows.progress import SILENT, Progress, counted
+from ops_workflows.progress import SILENT, Progress
 from ops_workflows.proof.ladder import Ladder
 from ops_workflows.proof.proved import PROVED, newest_proved
 from ops_workflows.proof.smoke import ask_smoke, read_smoke
@@ -37,8 +37,8 @@ from ops_workflows.schema.rehearse import rehearse, terms_digest
 from ops_workflows.schema.session import DEFAULT_PATIENCE, connected, exclusive
 from ops_workflows.schema.settle import settle_foreign
 from ops_workflows.settings import Settings
+from ops_workflows.wording import counted, first_few
 
-_MOST_NAMED = 5
 _LOCK = "gate"  # in the place of a table's name: one run at a time, from its plan to its end
 _WAY = (
     "Look at it; to go back: `ops migrate down`, or `ops restore --to` the place that `ops migrate history` names, "
@@ -253,8 +253,8 @@ def _lint(gate: _Gate) -> _Said:
         major = connection.info.server_version // 10_000
     if found := lint(gate.intent.files, major):
         raise RefusedError(
-            f"{_listed(list(map(str, found)))} Mend it, or write `-- squawk-ignore RULE` above the statement where it "
-            "is meant to be so."
+            f"{first_few(list(map(str, found)))} Mend it, or write `-- squawk-ignore RULE` above the statement where "
+            "it is meant to be so."
         )
     return Outcome.PASSED, f"squawk finds nothing in {counted(len(gate.intent.files), 'file')}."
 
@@ -290,14 +290,14 @@ def _rehearsal(gate: _Gate) -> _Said:
     done = known if known is not None and not _stranger(gate, known) else rehearse(settings, gate.aim, gate.progress)
     if not done.passed:
         raise RefusedError(
-            f"Rehearsal {done.id} failed. On the copy, made from backup {done.backup_id}: {_listed(done.failures)} The "
-            "database itself was not touched. Mend what is named, and try it by `ops migrate rehearse`."
+            f"Rehearsal {done.id} failed. On the copy, made from backup {done.backup_id}: {first_few(done.failures)} "
+            "The database itself was not touched. Mend what is named, and try it by `ops migrate rehearse`."
         )
     if done.plan != gate.intent.digest:
         raise RefusedError("It is another plan by now than the one that was rehearsed: run this again.")
     if strange := _stranger(gate, done):
         raise RefusedError(
-            f"The database is not what the copy was before the migration: {_listed(strange)} Somebody changes it by "
+            f"The database is not what the copy was before the migration: {first_few(strange)} Somebody changes it by "
             "hand, or the copy lacks the last minutes: see `ops wal status`, and run this again."
         )
     gate.rehearsal = done
@@ -359,7 +359,7 @@ def _catalogue(gate: _Gate) -> _Said:
     with connected(gate.settings.require("owner_dsn")) as connection:
         found = Catalogue.read(connection)
     if strange := differences(expected, found.objects, found.partitions):
-        clauses = _listed([f"{clause}." for clause in strange])
+        clauses = first_few([f"{clause}." for clause in strange])
         raise RefusedError(f"It was applied, and the schema is not what the rehearsal made of it: {clauses} {_WAY}")
     return Outcome.PASSED, f"Each of {len(expected):,} objects is what the rehearsal made of it."
 
@@ -371,8 +371,3 @@ def _smoke(gate: _Gate) -> _Said:
     if faults := ask_smoke(gate.settings.require("owner_dsn"), queries):
         raise RefusedError(f"It was applied, and the application's queries say: {'; '.join(faults)}. {_WAY}")
     return Outcome.PASSED, f"{len(queries)} queries were answered as expected."
-
-
-def _listed(sentences: Sequence[str]) -> str:
-    more = f" And {len(sentences) - _MOST_NAMED} more." if len(sentences) > _MOST_NAMED else ""
-    return " ".join(sentences[:_MOST_NAMED]) + more

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ops_workflows.repository.rehearsals import FileTold, RehearsalCheck, TrafficTold
-
-_MOST_NAMED = 5
+from ops_workflows.wording import first_few
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,7 @@ def judge(files: Sequence[FileTold], traffic: Sequence[TrafficTold] | None, limi
 
 
 def _listed(name: str, faults: list[str], good: str) -> RehearsalCheck:
-    more = f" And {len(faults) - _MOST_NAMED} more." if len(faults) > _MOST_NAMED else ""
-    return RehearsalCheck(name=name, passed=not faults, finding=" ".join(faults[:_MOST_NAMED]) + more or good)
+    return RehearsalCheck(name=name, passed=not faults, finding=first_few(faults) or good)
 
 
 def _long_locks(files: Sequence[FileTold], limits: Limits) -> Iterator[str]:

@@ -7,14 +7,16 @@ import json
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops_workflows.errors import ConfigurationError
+from ops_workflows.schema.script import caret
 from ops_workflows.schema.source import Source
 
 _SECONDS = 60
+_SYNTAX = "syntax-error"
 # Of style, or of what this project sees to itself: both timeouts are always set, and what destroys something needs an
 # approval.
 _LEFT_OUT = (
@@ -52,7 +54,8 @@ class Finding:
     said: str
 
     def __str__(self) -> str:
-        return f"{self.file}, line {self.line}: {self.said} ({self.rule})"
+        said, newline, place = self.said.partition("\n")  # the rule comes before the line that is shown
+        return f"{self.file}, line {self.line}: {said} ({self.rule}){newline}{place}"
 
 
 def lint(sources: Sequence[Source], server_major: int) -> list[Finding]:
@@ -83,10 +86,13 @@ def _squawk(sources: Sequence[Source], server_major: int, assume: str) -> Iterat
         for path, source in zip(paths, sources, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(source.text.encode())
-        yield from _findings(paths, sources[0].path.absolute().parent, server_major, assume)
+        texts = {path.name: source.text for path, source in zip(paths, sources, strict=True)}
+        yield from _findings(paths, texts, sources[0].path.absolute().parent, server_major, assume)
 
 
-def _findings(paths: Sequence[Path], beside: Path, server_major: int, assume: str) -> Iterator[Finding]:
+def _findings(
+    paths: Sequence[Path], texts: Mapping[str, str], beside: Path, server_major: int, assume: str
+) -> Iterator[Finding]:
     program = Path(sysconfig.get_path("scripts")) / "squawk"
     options = [assume, f"--pg-version={server_major}.0", "--reporter=json", f"--exclude={','.join(_LEFT_OUT)}"]
     options.append("--no-error-on-unmatched-pattern")  # a configuration may exclude all of them
@@ -105,7 +111,15 @@ def _findings(paths: Sequence[Path], beside: Path, server_major: int, assume: st
         said = json.loads(done.stdout)
     except json.JSONDecodeError:
         raise ConfigurationError(f"squawk, which looks at migrations, failed: {done.stderr.strip()}.") from None
+    unparsed = set[str]()
     for each in said:
         words = [each["message"], each.get("help")]
         text = " ".join(" ".join(str(part).split()) for part in words if part)
-        yield Finding(Path(each["file"]).name, int(each["line"]) + 1, each["rule_name"], text)
+        file, line = Path(each["file"]).name, int(each["line"])
+        if each["rule_name"] == _SYNTAX:
+            if file in unparsed:
+                continue  # what follows from the first is noise
+            unparsed.add(file)
+            start = sum(map(len, texts[file].splitlines(keepends=True)[:line]))
+            text += caret(texts[file], start + int(each["column"]))
+        yield Finding(file, line + 1, each["rule_name"], text)

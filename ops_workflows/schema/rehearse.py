@@ -14,8 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ops_workflows.errors import ConfigurationError, DatabaseError, OpsError, RefusedError
-from ops_workflows.postgres.connection import connect
-from ops_workflows.progress import SILENT, Progress, counted
+from ops_workflows.progress import SILENT, Progress
 from ops_workflows.proof.deadline import Deadline
 from ops_workflows.proof.smoke import SmokeQuery, ask_smoke, read_smoke
 from ops_workflows.repository.backup import utc_now
@@ -29,12 +28,12 @@ from ops_workflows.schema.intent import Intent
 from ops_workflows.schema.judge import Limits, judge
 from ops_workflows.schema.mix import Mix, read_mix
 from ops_workflows.schema.plan import Aim, Direction, toward
-from ops_workflows.schema.reference import Catalogue
 from ops_workflows.schema.replay import Replay, Told, replaying
 from ops_workflows.schema.told import tell
 from ops_workflows.schema.watch import Watcher
 from ops_workflows.schema.way_back import data_comes_back, way_back
 from ops_workflows.settings import Settings
+from ops_workflows.wording import counted
 
 BEFORE, DURING, AFTER = "before", "during", "after"
 _WARM_SECONDS, _BEFORE_SECONDS = 2.0, 1.0
@@ -103,10 +102,10 @@ def rehearse(settings: Settings, aim: Aim, progress: Progress = SILENT) -> Rehea
         this = _Rehearsal(settings, intent, aim, folder, bounded, Watcher(copy.superuser), seconds=dict(copy.seconds))
         _come_along(this, copy)
         this.checks.append(_as_of(copy))
-        this.before = this.halfway = _catalogue(copy)
+        this.before = this.halfway = copy.catalogue()
         with _phase(this, "data"):
             this.checks.append(data_comes_back(copy, folder, intent, settings))
-        if faults := differences(this.before, _catalogue(copy)):
+        if faults := differences(this.before, copy.catalogue()):
             why = f"Tried once without traffic, the way back leaves another schema: {'; '.join(faults[:_MOST_NAMED])}."
             this.checks.append(RehearsalCheck(name="way back", passed=False, finding=why))
         else:
@@ -208,7 +207,7 @@ def _up(this: _Rehearsal, copy: DatabaseCopy, mix: Mix | None) -> None:
             with _phase(this, "migrate"), this.watcher.looking():
                 if this.intent.rest is not None:
                     migrate(copy.owner, this.folder, lambda _position, _files: [], terms)
-                    this.halfway = _catalogue(copy)
+                    this.halfway = copy.catalogue()
                 migrate(copy.owner, this.folder, this.aim, terms)
             way = f"from version {this.intent.start.version} to {this.intent.end.version}"
             finding = f"{counted(len(this.intent.files), 'file')}, {way}."
@@ -219,7 +218,7 @@ def _up(this: _Rehearsal, copy: DatabaseCopy, mix: Mix | None) -> None:
         if replay is not None:
             replay.span(AFTER)
             replay.warm(_WARM_SECONDS)
-    this.after = _catalogue(copy)
+    this.after = copy.catalogue()
     limits = Limits(this.settings.migrate_most_lock_seconds, this.settings.migrate_most_seconds)
     this.checks += judge(list(tell(this.watcher.watched, this.applied)), this.traffic, limits)
 
@@ -270,11 +269,6 @@ def _went_well(this: _Rehearsal) -> bool:
 def _heard(this: _Rehearsal, applied: Applied) -> None:
     this.watcher.end_file()
     this.applied.append(applied)
-
-
-def _catalogue(copy: DatabaseCopy) -> dict[str, str]:
-    with connect(copy.superuser) as connection:
-        return Catalogue.read(connection).objects
 
 
 @contextmanager

@@ -106,11 +106,12 @@ def _failed(source: Source, statement: Statement, error: psycopg.Error) -> Datab
     kind = LockNotHadError if isinstance(error, psycopg.errors.LockNotAvailable) else DatabaseError
     position = error.diag.statement_position
     at = statement.start if position is None else statement.start + int(position) - 1
-    caret = "" if position is None else _caret(source.text, at)
-    return kind(f"{source.path}, line {source.line(at)}: {describe(error)}{caret}")
+    place = "" if position is None else caret(source.text, at)
+    return kind(f"{source.path}, line {source.line(at)}: {describe(error)}{place}")
 
 
-def _caret(text: str, at: int) -> str:
+def caret(text: str, at: int) -> str:
+    """The line of a character, and a caret under it, to be put behind a sentence."""
     start = text.rfind("\n", 0, at) + 1
     line = text[start:].partition("\n")[0].rstrip("\r").replace("\t", " ")
     column = min(at - start, len(line))

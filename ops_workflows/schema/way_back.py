@@ -6,7 +6,6 @@ from pathlib import Path
 from ops_workflows.errors import DatabaseError, OpsError, RefusedError
 from ops_workflows.postgres import fingerprint
 from ops_workflows.postgres.connection import connect
-from ops_workflows.progress import counted
 from ops_workflows.repository.rehearsals import RehearsalCheck
 from ops_workflows.schema.apply import migrate
 from ops_workflows.schema.catalogue import differences
@@ -14,11 +13,10 @@ from ops_workflows.schema.copy import DatabaseCopy
 from ops_workflows.schema.files import Migration
 from ops_workflows.schema.intent import Intent
 from ops_workflows.schema.plan import Direction, toward
-from ops_workflows.schema.reference import Catalogue
 from ops_workflows.schema.source import read_source
 from ops_workflows.settings import Settings
+from ops_workflows.wording import counted, first_few
 
-_MOST_NAMED = 5
 type Contents = dict[str, tuple[tuple[str, ...], fingerprint.Content]]
 
 
@@ -50,17 +48,15 @@ def way_back(
     start, end = toward(intent.start.version), toward(intent.end.version)
     try:
         migrate(copy.owner, folder, start)
-        faults = [f"Back at version {intent.start.version}, {each}." for each in differences(before, _catalogue(copy))]
+        faults = [f"Back at version {intent.start.version}, {each}." for each in differences(before, copy.catalogue())]
         if not faults:
             migrate(copy.owner, folder, end)
-            again = differences(after, _catalogue(copy))
+            again = differences(after, copy.catalogue())
             faults = [f"Again at version {intent.end.version}, {each}." for each in again]
     except (DatabaseError, RefusedError) as error:
         faults = [f"The way back fails: {error}"]
     good = f"Back to version {intent.start.version} and again to {intent.end.version}, the schema is the same."
-    more = f" And {len(faults) - _MOST_NAMED} more." if len(faults) > _MOST_NAMED else ""
-    finding = " ".join(faults[:_MOST_NAMED]) + more if faults else good
-    yield RehearsalCheck(name="way back", passed=not faults, finding=finding)
+    yield RehearsalCheck(name="way back", passed=not faults, finding=first_few(faults) or good)
 
 
 def data_comes_back(copy: DatabaseCopy, folder: Path, intent: Intent, settings: Settings) -> RehearsalCheck:
@@ -88,15 +84,14 @@ def data_comes_back(copy: DatabaseCopy, folder: Path, intent: Intent, settings: 
                 tables = max(tables, len(contents))
                 migrate(copy.owner, folder, toward(step.target))
                 migrate(copy.owner, folder, toward(at))
-                faults += [f"{clause}, back from {step.migration.up.name}" for clause in _differ(copy, contents)]
+                faults += [f"{clause}, back from {step.migration.up.name}." for clause in _differ(copy, contents)]
             migrate(copy.owner, folder, toward(step.target))
             at = step.target
         migrate(copy.owner, folder, toward(intent.start.version))
     except OpsError as error:
         return RehearsalCheck(name="data", passed=False, finding=f"The rows could not be compared: {error}")
     good = f"There and back, each of {counted(tables, 'table')} has its rows as they were."
-    finding = f"{'; '.join(faults[:_MOST_NAMED])}." if faults else good
-    return RehearsalCheck(name="data", passed=not faults, finding=finding)
+    return RehearsalCheck(name="data", passed=not faults, finding=first_few(faults) or good)
 
 
 def _differ(copy: DatabaseCopy, contents: Contents) -> list[str]:
@@ -121,8 +116,3 @@ def _contents(copy: DatabaseCopy, settings: Settings) -> Contents:
             for table in fingerprint.tables(connection)
             if table.namespace != "ops" and table.name != "schema_migrations"
         }
-
-
-def _catalogue(copy: DatabaseCopy) -> dict[str, str]:
-    with connect(copy.superuser) as connection:
-        return Catalogue.read(connection).objects

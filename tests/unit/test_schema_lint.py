@@ -112,3 +112,13 @@ def test_what_was_read_is_what_squawk_gets_under_the_configuration_beside_it(tmp
 def test_a_destruction_names_its_line(tmp_path: Path) -> None:
     (found,) = destructions(source(tmp_path, "select 1;\n-- old\ndrop table a;"))
     assert str(found) == "000001_step.up.sql, line 3: drop table a"
+
+
+def test_what_does_not_parse_is_said_once_with_its_line_and_a_caret(tmp_path: Path) -> None:
+    script = "-- a comment\n" * 79 + "select 1; creat table a (x int);"
+    (found,) = lint([source(tmp_path, script)], 18)
+    assert str(found) == (
+        "000001_step.up.sql, line 80: expected command, found IDENT (syntax-error)\n"
+        "    select 1; creat table a (x int);\n"
+        "              ^"
+    )
