@@ -73,8 +73,11 @@ def standing_in(folder: Path, programs: Collection[str]) -> list[psutil.Process]
     for process in psutil.process_iter():
         # Those of other accounts cannot be looked into (they are not ours), and some end while we look.
         with suppress(psutil.Error, OSError):
-            if process.cwd() in places and _program(process) in programs and process.is_running():
-                found.append(process)
+            if process.cwd() in places:
+                # psutil keeps a process object, and in it the program that it saw first: that of whoever forked it.
+                now = psutil.Process(process.pid)
+                if _program(now) in programs and now.is_running():
+                    found.append(now)
     return found
 
 

@@ -113,6 +113,24 @@ def test_a_service_is_known_by_its_program_and_its_folder_alone(tmp_path: Path) 
     assert wait_until(lambda: standing_in(home, {program.name}) == [], 5)
 
 
+def test_a_service_that_was_seen_before_it_became_its_program(tmp_path: Path) -> None:
+    """As another thread sees it that looks between the fork and the exec."""
+    go = tmp_path / "go"
+    becomes = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\n"
+    becomes += "os.execv('/bin/sleep', ['sleep', '60'])"
+    program, sleep = Path(sys.executable).resolve(), Path("/bin/sleep").resolve().name
+    launch(
+        [str(program), "-c", becomes], folder=tmp_path, log_file=tmp_path / "log", account=None, env=dict(os.environ)
+    )
+    try:
+        assert wait_until(lambda: bool(standing_in(tmp_path, {program.name})), 10)
+        go.touch()
+        assert wait_until(lambda: bool(standing_in(tmp_path, {sleep})), 10)
+        assert standing_in(tmp_path, {program.name}) == []
+    finally:
+        send(standing_in(tmp_path, {program.name, sleep}), signal.SIGKILL)
+
+
 def test_a_data_directory_where_nothing_runs(tmp_path: Path) -> None:
     directory = DataDirectory(tmp_path)
     assert directory.status() == "down"
