@@ -81,10 +81,10 @@ def backups(*, source: From = None, system: System = None, json: Json = False) -
     Exit code 1 if there is one whose record cannot be read.
     """
     from ops_workflows.cli.render import as_json, size, span, table, when
-    from ops_workflows.proof.standing import standing
     from ops_workflows.repository.backup import utc_now
     from ops_workflows.repository.catalogue import open_repository, unusable
     from ops_workflows.repository.proofs import read_ledger
+    from ops_workflows.repository.standing import standing
 
     settings = settings_at(source, system)
     repository = open_repository(settings)

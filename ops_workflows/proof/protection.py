@@ -8,13 +8,13 @@ from typing import Any
 from ops_workflows.backup.preflight import dumps_only
 from ops_workflows.backup.wal_status import WalStatus, wal_status
 from ops_workflows.proof.forecast import Breaking, Forecast, Present, breaking, forecast, growth, unmeasured
-from ops_workflows.proof.proved import PROVED, is_proved
-from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import Repository, open_repository, unusable
 from ops_workflows.repository.drills import DrillRecord, past_drills
 from ops_workflows.repository.dumps import Dumps
 from ops_workflows.repository.proofs import State, read_ledger
+from ops_workflows.repository.proved import PROVED, is_proved
+from ops_workflows.repository.standing import Standing, standing
 from ops_workflows.restore.moment import Latest
 from ops_workflows.restore.route import find_route
 from ops_workflows.settings import Settings

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from ops_workflows.errors import ConfigurationError, IntegrityError, RefusedError
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.proof.ladder import Ladder
-from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import open_repository
 from ops_workflows.repository.proofs import Proof, State, newest, read_ledger
 from ops_workflows.repository.rungs import Rung
+from ops_workflows.repository.standing import Standing, standing
 from ops_workflows.settings import Settings
 from ops_workflows.wording import as_markdown
 

@@ -12,9 +12,9 @@ from ops_workflows.errors import DatabaseError, OpsError, RefusedError
 from ops_workflows.postgres.connection import connect
 from ops_workflows.progress import Progress
 from ops_workflows.proof.contents import roll_back_prepared
-from ops_workflows.proof.proved import newest_proved
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository
+from ops_workflows.repository.proved import newest_proved
 from ops_workflows.restore import run
 from ops_workflows.restore.moment import Latest
 from ops_workflows.restore.route import find_route

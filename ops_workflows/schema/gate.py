@@ -12,10 +12,10 @@ from ops_workflows.errors import DatabaseError, OpsError, RefusedError
 from ops_workflows.postgres.connection import Connection
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.proof.ladder import Ladder
-from ops_workflows.proof.proved import PROVED, newest_proved
 from ops_workflows.proof.smoke import ask_smoke, read_smoke
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import open_repository
+from ops_workflows.repository.proved import PROVED, newest_proved
 from ops_workflows.repository.rehearsals import RehearsalRecord, rehearsals
 from ops_workflows.schema.apply import (
     Applied,

@@ -8,10 +8,10 @@ import pytest
 from ops_workflows.backup.wal_status import WalStatus
 from ops_workflows.proof.forecast import Breaking, Forecast
 from ops_workflows.proof.protection import Protection
-from ops_workflows.proof.standing import standing
 from ops_workflows.repository.drills import DrillCheck, DrillRecord
 from ops_workflows.repository.proofs import Proof
 from ops_workflows.repository.rungs import Rung
+from ops_workflows.repository.standing import standing
 from tests.support.records import MOMENT, backup
 
 OLDER, NEWER = backup(id="20260130T020000Z-0000"), backup(id="20260131T020000Z-0000")

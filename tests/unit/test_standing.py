@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from ops_workflows.proof.standing import standing
 from ops_workflows.proof.verify import in_turn
 from ops_workflows.repository.proofs import Proof, State, state
 from ops_workflows.repository.rungs import Rung
+from ops_workflows.repository.standing import standing
 from tests.support.records import MOMENT, backup
 
 WEEK = timedelta(days=7)

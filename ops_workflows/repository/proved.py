@@ -1,10 +1,10 @@
 """Which backups count as proved."""
 
-from ops_workflows.proof.standing import Standing, standing
 from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import Repository, unusable
 from ops_workflows.repository.proofs import read_ledger
 from ops_workflows.repository.rungs import Rung
+from ops_workflows.repository.standing import Standing, standing
 
 PROVED = Rung.BOOTED  # the lowest rung at which a backup counts as proved: it has been a running database
 
