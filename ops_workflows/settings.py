@@ -183,6 +183,18 @@ class Settings(BaseSettings):
     analytics_since: date = Field(
         date(2020, 1, 1), description="The first day with partitions in Dagster; set it to that of the oldest query."
     )
+    query_log_months_ahead: int = Field(
+        3, ge=1, le=24, description="Months after this one for which the query log has partitions."
+    )
+    query_log_keep_months: int | None = Field(
+        None,
+        ge=1,
+        description="Whole months before this one that the raw query log keeps; what is older is dropped once its "
+        "statistics agree and a proved backup holds it. Default: all.",
+    )
+    query_log_export: bool = Field(
+        False, description="Whether a month goes into the bucket as a Parquet file before it is dropped."
+    )
 
     # Valkey or Redis.
     redis_url: SecretStr | None = Field(
@@ -223,13 +235,25 @@ class Settings(BaseSettings):
         10_000_000, ge=1, description="Most rows of a run. Default: about what 100 s of deleting, undisturbed, come to."
     )
     prune_batch_seconds: float = Field(
-        0.05, gt=0, le=10, description="How long a batch should take. Default: half of the 100 ms that people notice."
+        0.003,
+        gt=0,
+        le=10,
+        description="How long a batch should take. Default: so short that no commit waits long for the log.",
     )
     prune_duty: float = Field(
-        0.33, gt=0, le=1, description="Fraction of the time that batches fill. Default: a third; the rest is others'."
+        0.33,
+        gt=0,
+        le=1,
+        description="Fraction of the time that batches fill while others are at work. Default: a third.",
     )
     prune_unexpiring_days: float = Field(
         90, gt=0, description="Rows without expiry go when older. Default: three times what those with one live."
+    )
+    prune_far_days: float = Field(
+        366,
+        gt=0,
+        le=36_525,
+        description="Rows that expire later than in so many days are reported, and never touched. Default: a year.",
     )
     prune_most_canary_ms: float = Field(
         50,
@@ -256,6 +280,42 @@ class Settings(BaseSettings):
     )
     prune_vacuum_fraction: float = Field(
         0.1, gt=0, le=1, description="Vacuum once so much is dead. Default: half of what autovacuum waits for."
+    )
+
+    # Dagster's own history.
+    history_success_days: int = Field(
+        30, ge=1, description="Days that a run of Dagster which succeeded is kept. Default: what people look back at."
+    )
+    history_failure_days: int = Field(
+        180, ge=1, description="Likewise one that failed or was cancelled. Default: six times as long."
+    )
+    history_partition_days: int = Field(
+        400,
+        ge=1,
+        description="Likewise the newest materialization of a partition, which is missing in the UI once its run is "
+        "gone. Default: a year, and somewhat more to compare with.",
+    )
+    history_event_days: int = Field(
+        14,
+        ge=1,
+        description="Likewise events without a run, such as the 2,880 a day of wal_archive. Default: two weeks.",
+    )
+    history_most_runs: int = Field(
+        5000, ge=1, description="Most runs to remove at once. Default: a hundred times what a day brings."
+    )
+
+    # Looking at tables.
+    tables_most_bloat: float = Field(
+        0.5, gt=0, le=1, description="Fraction of a table or index that may be dead or free. Default: a half."
+    )
+    tables_most_of_sequence: float = Field(
+        0.75, gt=0, le=1, description="Fraction of a sequence's numbers that may be used. Default: three quarters."
+    )
+    tables_most_hold_seconds: float = Field(
+        3600, gt=0, description="How long a transaction may keep vacuums from cleaning up. Default: an hour."
+    )
+    tables_unused_days: float = Field(
+        30, gt=0, description="How long an index lies idle before it is reported. Default: over a month's end."
     )
 
     @field_validator("s3_prefix")

@@ -16,7 +16,7 @@ import ops_workflows
 from ops_workflows.definitions import defs
 from ops_workflows.repository.rungs import Rung
 
-SLOW = ("boto3", "botocore", "psycopg", "kubernetes", "psycopg_binary", "rich", "typer")
+SLOW = ("boto3", "botocore", "psycopg", "kubernetes", "psycopg_binary", "rich", "typer", "matplotlib")
 
 
 def domains() -> list[str]:

@@ -1,0 +1,1 @@
+"""Dagster's own history: which runs, events and ticks it need not remember any more."""
