@@ -16,6 +16,15 @@ from ops_workflows.postgres.connection import connect
 _MERGED = files(__package__).joinpath("merged.sql").read_text()
 
 
+class Question(StrEnum):
+    """What can be asked, by the name that it has at a terminal."""
+
+    TOP = "top"
+    LATENCY = "latency"
+    CACHE_HIT = "cache-hit"
+    GROWTH = "growth"
+
+
 class By(StrEnum):
     """What the answers are apart by."""
 

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from ops_workflows.analytics import histogram
 from ops_workflows.analytics.horizon import safe_horizon
+from ops_workflows.analytics.parts import Scope, Span
 from ops_workflows.analytics.period import Grain, Period
 from ops_workflows.analytics.rollup import TABLES
 from ops_workflows.analytics.standing import OLDEST, Standing, State, standings
@@ -21,6 +22,7 @@ ALLOWED_LAG = timedelta(hours=2)
 _LONGEST_SECONDS = 3600
 _NAMED = 5  # periods that a sentence names
 _SAMPLE = files(__package__).joinpath("sample.sql").read_text().encode()
+_NEWEST = "select max(period) from ops.query_stats_periods where grain = %s and period < %s"
 _OUTSIDE = "select count(*) from public.query_log where created_at < %s or created_at > now() + interval '1 day'"
 
 
@@ -32,19 +34,22 @@ class Finding:
         passed: Whether all is well.
         said: In a sentence.
         evidence: Numbers, by name.
+        passing: Where it did not pass: only for what came late, which the next rollup mends.
     """
 
     passed: bool
     said: str
     evidence: dict[str, int | float | str]
+    passing: bool = False
 
 
-def look(dsn: str, grain: Grain, *, timeout: int = 10) -> dict[str, Finding]:
+def look(dsn: str, grain: Grain, *, scope: Scope | None = None, timeout: int = 10) -> dict[str, Finding]:
     """All checks of hours or of days, by name.
 
     Args:
         dsn: libpq URL of the role for upkeep.
         grain: Hours, whose source is the log; or days, whose source are the hours.
+        scope: What to compare, as `roll_up_due` came by it. Default: everything.
         timeout: Seconds to connect in.
 
     Raises:
@@ -53,41 +58,53 @@ def look(dsn: str, grain: Grain, *, timeout: int = 10) -> dict[str, Finding]:
     """
     with connect(dsn, timeout=timeout, statement_seconds=_LONGEST_SECONDS) as connection:
         horizon = safe_horizon(connection)
-        found = standings(connection, grain, OLDEST, grain.floor(horizon))
-        said = {"counts_reconcile": reconcile(found), "fresh": fresh(found, horizon)}
+        until = grain.floor(horizon)
+        scope = scope or Scope([Span(OLDEST, until)], whole=True)
+        found = [
+            each
+            for span in scope.in_periods(grain, until)
+            for each in standings(connection, grain, span.start, span.end)
+        ]
+        said = {"counts_reconcile": reconcile(found, scope.unchanged), "fresh": fresh(found, horizon)}
         if grain is Grain.HOUR:
             outside = connection.execute(_OUTSIDE, [OLDEST]).fetchone()
             said["counts_reconcile"].evidence["rows_outside_time"] = outside[0] if outside else 0
         sampled = [each.period for each in found if each.state is State.AGREES]
-        said["percentiles_agree"] = _percentiles_agree(connection, sampled[-1] if sampled else None)
+        said["percentiles_agree"] = _percentiles_agree(
+            connection, sampled[-1] if sampled else _newest(connection, grain, until)
+        )
     return said
 
 
-def reconcile(found: Sequence[Standing]) -> Finding:
+def reconcile(found: Sequence[Standing], unchanged: Sequence[str] = ()) -> Finding:
     """Whether every period that was rolled up counts as many queries as its source has.
 
     Where the source has none left at all, it counts as many as it was rolled up from.
+
+    Args:
+        found: The periods that were compared.
+        unchanged: Parts of the log that were left out, since they agreed and nothing was written to them afterwards.
     """
-    wrong = [
-        each
-        for each in found
-        if each.state in {State.LATE, State.ALTERED}
-        or (each.state is State.FEWER and (each.source or each.kept != each.rolled_up))
-    ]
+    wrong = [each for each in found if not each.reconciles]
     evidence: dict[str, int | float | str] = {
         "periods": len(found),
         "queries": sum(each.kept for each in found),
         "periods_that_differ": len(wrong),
         "periods_whose_rows_are_gone": sum(each.state is State.FEWER and not each.source for each in found),
+        "unchanged_parts_left_out": len(unchanged),
     }
     if not wrong:
-        return Finding(True, "All counts agree.", evidence)
-    named = "; ".join(
-        f"{each.period} has {each.source:,}, and {each.kept:,} in its statistics" for each in wrong[:_NAMED]
-    )
-    return Finding(
-        False, f"{len(wrong):,} periods differ: {named}. `rollup_query_analytics` mends what can be.", evidence
-    )
+        left_out = f"; nothing was written to {len(unchanged):,} parts of the log since theirs did" if unchanged else ""
+        return Finding(True, f"All counts agree{left_out}.", evidence)
+    named = "; ".join(_differs(each) for each in wrong[:_NAMED])
+    said = f"{len(wrong):,} periods differ: {named}. `rollup_query_analytics` mends what can be."
+    return Finding(False, said, evidence, passing=all(each.state is State.LATE for each in wrong))
+
+
+def _differs(each: Standing) -> str:
+    if each.source == each.kept:
+        return f"{each.period} has other rows than its statistics were made from"
+    return f"{each.period} has {each.source:,}, and {each.kept:,} in its statistics"
 
 
 def fresh(found: Sequence[Standing], horizon: datetime) -> Finding:
@@ -102,6 +119,11 @@ def fresh(found: Sequence[Standing], horizon: datetime) -> Finding:
     if lag <= ALLOWED_LAG:
         return Finding(True, "Everything that is over is rolled up, or about to be.", evidence)
     return Finding(False, f"{len(waiting):,} periods wait to be rolled up, the first {waiting[0]}.", evidence)
+
+
+def _newest(connection: Connection, grain: Grain, until: datetime) -> Period | None:
+    row = connection.execute(_NEWEST, [grain, until]).fetchone()
+    return Period.around(grain, row[0]) if row and row[0] else None
 
 
 def _percentiles_agree(connection: Connection, period: Period | None) -> Finding:

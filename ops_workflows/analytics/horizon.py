@@ -16,7 +16,8 @@ def expect_tables(connection: Connection) -> None:
         RefusedError: The schema is not there.
     """
     row = connection.execute(
-        "select to_regclass('public.query_log'), to_regclass('ops.query_stats_periods')"
+        "select to_regclass('public.query_log'), to_regclass('ops.query_stats_periods'), "
+        "to_regclass('ops.query_log_marks')"
     ).fetchone()
     if row is None or None in row:
         raise RefusedError("The query log, or the tables of its statistics, are not there: run `ops migrate up` first.")

@@ -1,6 +1,7 @@
 -- Each hour from %(since)s to before %(until)s: rows of the log, rows it was rolled up from, and rows in its statistics.
+-- Where these are as many, but one was exchanged for another, their response times tell.
 with raw as (
-    select date_bin('1 hour', created_at, timestamptz '2000-01-01 00:00Z') as period, count(*) as n
+    select date_bin('1 hour', created_at, timestamptz '2000-01-01 00:00Z') as period, count(*) as n, sum(response_time_ms) as ms
     from public.query_log
     where created_at >= %(since)s and created_at < %(until)s
     group by 1
@@ -13,13 +14,15 @@ done as (
 ),
 
 kept as (
-    select period, sum(queries)::bigint as n
+    select period, sum(queries)::bigint as n, sum(sum_ms) as ms
     from ops.query_stats_hourly
     where period >= %(since)s and period < %(until)s
     group by 1
 )
 
-select period, coalesce(raw.n, 0) as source, done.raw_rows as rolled_up, coalesce(kept.n, 0) as kept, false as outdated
+select
+    period, coalesce(raw.n, 0) as source, done.raw_rows as rolled_up, coalesce(kept.n, 0) as kept,
+    coalesce(raw.n > 0 and raw.ms is distinct from kept.ms, false) as outdated
 from raw
 full join done using (period)
 full join kept using (period)

@@ -9,8 +9,10 @@ from importlib.resources import files
 from psycopg import sql
 
 from ops_workflows.analytics.horizon import safe_horizon
+from ops_workflows.analytics.parts import Scope, forget_marks, marks_after, read_marks, read_parts, write_marks
+from ops_workflows.analytics.parts import scope as scope_of
 from ops_workflows.analytics.period import Grain, Period
-from ops_workflows.analytics.standing import OLDEST, State, standings
+from ops_workflows.analytics.standing import OLDEST, Standing, State, standings
 from ops_workflows.errors import ConfigurationError, RefusedError
 from ops_workflows.postgres.connection import Connection, connect
 from ops_workflows.progress import SILENT, Progress
@@ -55,11 +57,13 @@ class Due:
         done: Each period that was rolled up, hours first.
         left: How many more are due, for another time.
         horizon: Up to when the log was settled.
+        scope: What of the log was looked at.
     """
 
     done: Sequence[RolledUp]
     left: int
     horizon: datetime
+    scope: Scope
 
 
 def roll_up(dsn: str, *periods: Period, replace: bool = False, timeout: int = 10) -> list[RolledUp]:
@@ -88,13 +92,13 @@ def roll_up(dsn: str, *periods: Period, replace: bool = False, timeout: int = 10
             _expect_settled(period, horizon)
             if period.grain is Grain.DAY:
                 _expect_hours(connection, period)
-        return [_roll_up(connection, period, replace=replace) for period in periods]
+        return [_roll_up(connection, period, replace=replace, by_hand=True) for period in periods]
 
 
 def roll_up_due(
     dsn: str,
     *,
-    since: datetime = OLDEST,
+    whole: bool = True,
     most: int = MOST_PERIODS,
     progress: Progress = SILENT,
     timeout: int = 10,
@@ -103,7 +107,8 @@ def roll_up_due(
 
     Args:
         dsn: libpq URL of the role for upkeep.
-        since: Look at days from this one on; that much of the log is read.
+        whole: Count the whole log. Otherwise parts of it are left out, with their statistics, that nothing was written
+            to since these agreed with them; but not once a day.
         most: So many periods at most; the rest is left for another time.
         progress: Hears how far it has come.
         timeout: Seconds to connect in.
@@ -113,22 +118,33 @@ def roll_up_due(
         DatabaseError: PostgreSQL is unreachable or refuses us.
     """
     done: list[RolledUp] = []
+    wrong: list[Period] = []
     left = 0
     with connect(dsn, timeout=timeout, statement_seconds=_LONGEST_SECONDS) as connection:
         horizon = safe_horizon(connection)
+        parts = read_parts(connection)
+        marks = {} if whole else read_marks(connection)
+        settled = Grain.HOUR.floor(horizon)
+        scope = scope_of(parts, marks, settled)
         for grain in Grain:
-            found = standings(connection, grain, Grain.DAY.floor(since), grain.floor(horizon))
+            found = _standings(connection, grain, scope, horizon)
             due = [each.period for each in found if each.state.is_due]
-            if left:  # a day merged without all of its hours would only be merged again
-                left += len(due)
-                continue
-            left = max(0, len(due) - (most - len(done)))
-            due = due[: most - len(done)]
+            wrong += [each.period for each in found if not each.reconciles and not each.state.is_due]
+            room = 0 if left else most - len(done)  # a day merged without all of its hours would only be merged again
+            wrong += due[room:]
+            left += len(due[room:])
+            due = due[:room]
             progress.begin(f"Rolling up {len(due):,} {grain}s", len(due), f"{grain}s")
             for number, period in enumerate(due, 1):
-                done.append(_roll_up(connection, period, replace=False))
+                done.append(_roll_up(connection, period))
                 progress.advance(number)
-    return Due(done, left, horizon)
+        write_marks(connection, marks_after(parts, marks, settled, wrong), whole=scope.whole)
+    return Due(done, left, horizon, scope)
+
+
+def _standings(connection: Connection, grain: Grain, scope: Scope, horizon: datetime) -> list[Standing]:
+    spans = scope.in_periods(grain, grain.floor(horizon))
+    return [each for span in spans for each in standings(connection, grain, span.start, span.end)]
 
 
 def _expect_settled(period: Period, horizon: datetime) -> None:
@@ -150,7 +166,7 @@ def _expect_hours(connection: Connection, day: Period) -> None:
         )
 
 
-def _roll_up(connection: Connection, period: Period, *, replace: bool) -> RolledUp:
+def _roll_up(connection: Connection, period: Period, *, replace: bool = False, by_hand: bool = False) -> RolledUp:
     began = time.monotonic()
     key = (period.grain, period.start)
     table = sql.Identifier("ops", TABLES[period.grain])
@@ -172,6 +188,8 @@ def _roll_up(connection: Connection, period: Period, *, replace: bool) -> Rolled
         connection.execute(_FORGET, key)
         if rows:
             connection.execute(_REMEMBER, [*key, rows])
+        if by_hand:
+            forget_marks(connection)  # the day of this hour has to be made again, and its log did not change
     return RolledUp(period, rows, before, time.monotonic() - began)
 
 

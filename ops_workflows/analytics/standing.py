@@ -38,7 +38,8 @@ class Standing:
         source: Rows it would be rolled up from now.
         rolled_up: Rows it was rolled up from; None, if it never was.
         kept: Rows that its statistics count.
-        outdated: Something it was merged from was made again since.
+        outdated: What it was made from is as many rows, but not the same: an hour of a day was made again since, or the
+            response times of an hour come to another sum.
     """
 
     period: Period
@@ -57,6 +58,13 @@ class Standing:
         if self.kept != self.rolled_up:
             return State.ALTERED
         return State.LATE if self.outdated else State.AGREES
+
+    @property
+    def reconciles(self) -> bool:
+        """Whether nothing is wrong with it: it agrees, is yet to be rolled up, or is history, with no row left."""
+        if self.state is State.FEWER:
+            return not self.source and self.kept == self.rolled_up
+        return self.state in {State.AGREES, State.NEW}
 
 
 def standings(connection: Connection, grain: Grain, since: datetime, until: datetime) -> list[Standing]:

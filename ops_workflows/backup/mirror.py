@@ -37,7 +37,7 @@ class Mirrored:
     Attributes:
         system: PostgreSQL's system identifier.
         plan: What was meant to be copied at first.
-        copied: How many `backups`, `dumps`, `wal`, `proofs` and `pins` were.
+        copied: How many `backups`, `dumps`, `exports`, `wal`, `proofs` and `pins` were.
         copied_bytes: Bytes of the objects that were not there yet.
         verified: How what was copied was shown to be the same.
         enforced: What the mirror's own retention did; None if it was not its turn.

@@ -16,9 +16,11 @@ from ops_workflows.cli import (
     flags,
     mirror,
     proof,
+    query_log,
     retention,
     schema,
     stack,
+    tables,
     wal,
     workload,
 )
@@ -43,8 +45,10 @@ mirror.register(app)
 schema.register(app)
 flags.register(app)
 analytics.register(app)
+query_log.register(app)
 workload.register(app)
 cache.register(app)
+tables.register(app)
 
 _INTERRUPTED = 130  # typer's exit code for it, as shells say it; typer says nothing else
 

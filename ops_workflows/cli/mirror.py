@@ -55,8 +55,8 @@ def _done(each: "Mirrored") -> dict[str, str]:
     if enforced and (enforced.backups or enforced.dumps or enforced.wal_objects):
         let_go = f"{len(enforced.backups)} backups, {len(enforced.dumps)} dumps, {enforced.wal_objects:,} WAL objects"
     return {
-        "copied": f"{copied['backups']} backups, {copied['dumps']} dumps, {copied['wal']:,} WAL objects, "
-        f"{size(each.copied_bytes)}",
+        "copied": f"{copied['backups']} backups, {copied['dumps']} dumps, {copied['exports']} exports, "
+        f"{copied['wal']:,} WAL objects, {size(each.copied_bytes)}",
         "verified": f"{verified.by_checksum:,} objects by the server's SHA-256, {verified.by_reading:,} read back",
         "let go": let_go,
     }
@@ -71,7 +71,7 @@ def _for_machines(each: "Mirrored") -> dict[str, Any]:
             "wal_objects": len(plan.wal),
             "bytes": plan.size,
         },
-        "copied": {what: each.copied[what] for what in ("backups", "dumps", "wal", "proofs", "pins")},
+        "copied": {what: each.copied[what] for what in ("backups", "dumps", "exports", "wal", "proofs", "pins")},
         "copied_bytes": each.copied_bytes,
         "verified": {"by_checksum": each.verified.by_checksum, "by_reading": each.verified.by_reading},
         "let_go": {

@@ -57,6 +57,9 @@ def _moment(text: str | None) -> datetime | None:
 def traffic(
     *,
     rate: Annotated[float, typer.Option(help="Statements per second.")] = 50,
+    late: Annotated[
+        float, typer.Option(help="Share of them, 0 to 1, that log a query of an earlier time, up to two years ago.")
+    ] = 0,
     seconds: Annotated[float | None, typer.Option(help="How long. Default: until Ctrl-C.")] = None,
 ) -> None:
     """Send a steady mix of reads and writes, and a heartbeat each second from which RPO is read."""
@@ -70,7 +73,7 @@ def traffic(
         def tell(report: "TrafficReport") -> None:
             line.update(f"{report.rate:,.0f}/s, p95 {report.p95_ms:.1f} ms, {report.heartbeats:,} heartbeats")
 
-        done = send(Settings.read(), rate=rate, seconds=seconds, stop=stop, report=tell)
+        done = send(Settings.read(), rate=rate, late=late, seconds=seconds, stop=stop, report=tell)
     facts(
         {
             "sent": f"{done.reads:,} reads, {done.writes:,} writes, {done.heartbeats:,} heartbeats",

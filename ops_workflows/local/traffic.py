@@ -14,9 +14,10 @@ import psycopg
 from ops_workflows.errors import ConfigurationError, DatabaseError, RefusedError
 from ops_workflows.local.traffic_tally import Tally, TrafficReport
 from ops_workflows.postgres.connection import Connection, connect
-from ops_workflows.schema.mix import Mix, Turn, read_mix
+from ops_workflows.schema.mix import Mix, Turn, parse_mix, read_mix
 from ops_workflows.settings import Settings
 
+_LATE = Path(__file__).parent / "traffic_late.sql"
 _DEFAULT = Path(__file__).parents[2] / "deploy/traffic.sql"
 _HEARTBEAT = "insert into ops.heartbeat (sender) values ('traffic')"
 _HEARTBEAT_SECONDS = _REPORT_SECONDS = 1.0
@@ -30,6 +31,7 @@ def traffic(
     settings: Settings,
     *,
     rate: float,
+    late: float = 0,
     seconds: float | None = None,
     stop: threading.Event | None = None,
     report: Report | None = None,
@@ -42,29 +44,34 @@ def traffic(
     Args:
         settings: `owner_dsn` for the statements, `upkeep_dsn` for the heartbeats.
         rate: Statements per second.
+        late: Share of them, 0 to 1, that log a query of an earlier time, up to two years ago.
         seconds: How long. Default: until `stop` or an interrupt, which both end it cleanly.
         stop: Ends it from another thread.
         report: Hears once a second how things stand.
 
     Raises:
-        ConfigurationError: A DSN is not set, `rate` or `seconds` is not positive and finite, or OPS_TRAFFIC_FILE cannot
-            be used.
+        ConfigurationError: A DSN is not set, `rate` or `seconds` is not positive and finite, `late` is no share, or
+            OPS_TRAFFIC_FILE cannot be used.
         RefusedError: The schema is not there.
         DatabaseError: PostgreSQL is unreachable at the start.
     """
     if not 0 < rate < math.inf or (seconds is not None and not 0 < seconds < math.inf):  # neither may be NaN, either
         raise ConfigurationError("Traffic needs a rate and a length that are numbers above zero.")
+    if not 0 <= late <= 1:
+        raise ConfigurationError("The share of late queries is a number from 0 to 1.")
     timeout = settings.connect_timeout_seconds
     owner, upkeep = settings.require("owner_dsn"), settings.require("upkeep_dsn")
     mix = _mix(settings.traffic_file)
     # Whoever starts traffic wants to hear at once that it cannot work, rather than to see errors being counted.
     with connect(owner, timeout=timeout) as connection, connect(upkeep, timeout=timeout):
         _expect_tables(connection)
-        pools = mix.read_pools(connection)
+        random = Random()  # noqa: S311 - a mix, no secret
+        turns = mix.read_pools(connection).draw(random)
+        if late:
+            turns = _mixed(turns, _late_queries(connection, random), late, random)
 
     tally, over = Tally(), threading.Event()
     deadline = time.monotonic() + seconds if seconds else math.inf
-    turns = pools.draw(Random())  # noqa: S311 - a mix, no secret
     stream = _Stream(_Until(stop or threading.Event(), deadline), rate, turns, tally, report)
     pulse = _Pulse(_Until(over), tally)
     beat = threading.Thread(target=_persist, args=(upkeep, timeout, pulse), name="heartbeat", daemon=True)
@@ -88,6 +95,15 @@ def _mix(file: Path) -> Mix:
     if found is None:
         raise ConfigurationError(f"There is no {file} to take the traffic from: correct OPS_TRAFFIC_FILE.")
     return found
+
+
+def _late_queries(connection: Connection, random: Random) -> Iterator[Turn]:
+    return parse_mix(_LATE.read_text(encoding="utf-8"), str(_LATE)).read_pools(connection).draw(random)
+
+
+def _mixed(ordinary: Iterator[Turn], others: Iterator[Turn], share: float, random: Random) -> Iterator[Turn]:
+    while True:
+        yield next(others if random.random() < share else ordinary)
 
 
 def _expect_tables(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from ops_workflows.errors import IntegrityError
 from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.backup_facts import BackupFacts
 from ops_workflows.repository.dump import Dump
+from ops_workflows.repository.exports import Export
 from ops_workflows.repository.periods import Policy
 from ops_workflows.repository.retention import RetentionPlan, plan
 from ops_workflows.repository.retention_dumps import DumpFacts
@@ -30,6 +31,7 @@ class Holdings:
         objects: Bytes of each object, by its name.
         backups: The whole ones.
         dumps: The whole ones.
+        exports: Those whose record can be read.
         proofs: Of each backup and dump, whether the last attempt at each thing passed.
         pins: The reason of each pin, by the id of its backup.
         branches: Of each timeline whose history file is there, its ancestors.
@@ -39,6 +41,7 @@ class Holdings:
     objects: Mapping[str, int] = field(default_factory=dict)
     backups: tuple[Backup, ...] = ()
     dumps: tuple[Dump, ...] = ()
+    exports: tuple[Export, ...] = ()
     proofs: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
     branches: Mapping[int, Sequence[Branch]] = field(default_factory=dict)

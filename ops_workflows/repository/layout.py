@@ -88,6 +88,11 @@ class Layout:
         """What the keys of all rehearsals of migrations begin with."""
         return f"{self.root}rehearsals/"
 
+    @property
+    def exports(self) -> str:
+        """What the keys of all data that was exported for good begin with."""
+        return f"{self.root}exports/"
+
     def restores(self, backup_id: str = "") -> str:
         """What the keys of all leases, or those on one backup or dump, begin with."""
         return f"{self.root}restores/" + (f"{backup_id}/" if backup_id else "")

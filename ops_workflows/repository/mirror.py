@@ -15,6 +15,8 @@ from ops_workflows.repository.backup_facts import BackupFacts, ancestors
 from ops_workflows.repository.canaries import Canary, canaries_since
 from ops_workflows.repository.dump import Dump
 from ops_workflows.repository.dumps import RECORD as DUMP_RECORD
+from ops_workflows.repository.exports import RECORD as EXPORT_RECORD
+from ops_workflows.repository.exports import Export
 from ops_workflows.repository.holdings import WAL, Holdings
 from ops_workflows.repository.layout import RECORD
 from ops_workflows.repository.periods import Policy
@@ -33,7 +35,7 @@ class Copy(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A backup or a dump to copy: its objects, then its pin, and at last the record that makes it exist.
+    """A backup, a dump or an export to copy: its objects, then its pin, and at last the record that makes it exist.
 
     Attributes:
         id: Its id.
@@ -62,7 +64,7 @@ class MirrorPlan:
     """What to copy, in this order. It can be broken off anywhere: what is there by then is right as it is.
 
     Attributes:
-        wholes: Backups, each after its parent, then dumps; the oldest first.
+        wholes: Backups, each after its parent, then dumps and exports; the oldest first.
         pins: Of backups that are there already.
         wal: Histories, then segments and tails, the oldest of each timeline first.
         superseded: Names of tails in the mirror whose segments it then has whole.
@@ -108,7 +110,8 @@ def plan_mirror(source: Holdings, mirror: Holdings, policy: Policy, now: datetim
     ids = (known.keys() - broken) | {each.dump.id for each in kept.dumps if each.keep}
     backups = [_backup(backup, source) for backup in _parents_first(source.backups) if backup.id in ids]
     dumps = [_dump(dump) for dump in source.dumps if dump.id in ids]
-    wholes = tuple(each for each in (*backups, *dumps) if not _is_there(each, mirror.objects))
+    exports = [_export(export) for export in source.exports]  # nobody else has what they hold: all of them
+    wholes = tuple(each for each in (*backups, *dumps, *exports) if not _is_there(each, mirror.objects))
     copied = {each.id for each in wholes}
     pins = [
         each.pin
@@ -187,6 +190,11 @@ def _backup(backup: Backup, source: Holdings) -> Whole:
 def _dump(dump: Dump) -> Whole:
     folder = f"dumps/{dump.id}/"
     return Whole(dump.id, folder, folder + DUMP_RECORD, dump.objects)
+
+
+def _export(export: Export) -> Whole:
+    folder = f"exports/{export.id}/"
+    return Whole(export.id, folder, folder + EXPORT_RECORD, export.objects)
 
 
 def _is_there(each: Whole, objects: Mapping[str, int]) -> bool:

@@ -7,6 +7,7 @@ from ops_workflows.repository.backup import Backup, utc_now
 from ops_workflows.repository.catalogue import Repository
 from ops_workflows.repository.dump import Dump
 from ops_workflows.repository.dumps import Dumps
+from ops_workflows.repository.exports import exports
 from ops_workflows.repository.holdings import WAL, Holdings
 from ops_workflows.repository.leases import leased
 from ops_workflows.repository.periods import Policy
@@ -72,6 +73,7 @@ def _holdings(repository: Repository, now: datetime, backups: tuple[Backup, ...]
         objects=objects,
         backups=backups,
         dumps=dumps,
+        exports=tuple(exports(repository)),
         proofs=passed,
         pins={backup_id: pin.reason for backup_id, pin in pins(repository).items()},
         branches={each: parse_history(repository.store.get(f"{root}{WAL}{history_key(each)}")) for each in histories},

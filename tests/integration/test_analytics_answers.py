@@ -4,14 +4,16 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from itertools import cycle
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from ops_workflows.analytics import distinct, histogram
-from ops_workflows.analytics.answers import By, ask
+from ops_workflows.analytics.answers import By, Question, ask
 from ops_workflows.analytics.rollup import roll_up_due
 from ops_workflows.errors import ConfigurationError
 from ops_workflows.local.seed import seed
@@ -66,6 +68,44 @@ def test_a_person_asks_at_the_terminal(settings: Settings, database: Database, t
     assert "daily_panchangam" not in ops_here(own, tmp_path, "analytics", "latency", *between, "--by", "region").out
 
 
+def test_a_person_has_the_answers_drawn(settings: Settings, database: Database, tmp_path: Path) -> None:
+    own = settings.model_copy(update={"upkeep_dsn": SecretStr(database.upkeep)})
+    between = ("--from", "2026-04-20", "--to", "2026-04-29")
+    for command, by in [*zip(cycle(Question), By, strict=False), (Question.GROWTH, By.DAY), (Question.LATENCY, By.DAY)]:
+        drawn = ops_here(own, tmp_path, "analytics", command, *between, "--by", by, "--plot", f"{command}-{by}.svg")
+        assert (drawn.code, drawn.out, drawn.err) == (0, f"{command}-{by}.svg was written.\n", "")
+    last = ask(database.upkeep, By.DAY, LAST, LAST)[0]
+    assert f">p99 {last.p99_ms:,.0f} ms<" in (tmp_path / "latency-day.svg").read_text()
+    assert f">users {last.users:,}<" in (tmp_path / "growth-day.svg").read_text()
+    both = ops_here(own, tmp_path, "analytics", "growth", *between, "--json", "--plot", tmp_path / "growth.png")
+    assert json.loads(both.out)[-1]["users"] == last.users
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_nothing_was_asked_the_command_says_so(settings: Settings, database: Database, tmp_path: Path) -> None:
+    own = settings.model_copy(update={"upkeep_dsn": SecretStr(database.upkeep)})
+    long_ago = ("--from", "2001-01-01", "--to", "2001-01-31")
+    for more in ((), ("--plot", "a.svg")):
+        done = ops_here(own, tmp_path, "analytics", "top", *long_ago, *more)
+        assert (done.code, "no statistics from 2001-01-01 to 2001-01-31" in done.err) == (0, True)
+    assert "There are no statistics of any query here." in (tmp_path / "a.svg").read_text()
+    assert ops_here(own, tmp_path, "analytics", "top", *long_ago, "--json").out == "[]\n"
+
+
+def test_a_query_type_is_printed_as_it_is(settings: Settings, database: Database, tmp_path: Path) -> None:
+    own = settings.model_copy(update={"upkeep_dsn": SecretStr(database.upkeep)})
+    rows(
+        database.owner,
+        "insert into query_log (query_type, created_at) values ('[/b]$x$', '2026-03-01Z') returning 1",
+    )
+    roll_up_due(database.upkeep)
+    for more in ((), ("--plot", "a.svg")):
+        done = ops_here(own, tmp_path, "analytics", "top", "--from", "2026-03-01", "--to", "2026-03-01", *more)
+        assert done.code == 0, done.err
+        shown = done.out if not more else (tmp_path / "a.svg").read_text()
+        assert "[/b]$x$" in shown
+
+
 def test_days_in_the_wrong_order_are_refused(database: Database) -> None:
     with pytest.raises(ConfigurationError, match="2026-04-20 is before 2026-04-29"):
         ask(database.upkeep, By.DAY, LAST, FIRST)
@@ -84,12 +124,38 @@ def test_a_dashboard_reads_from_the_view_what_a_person_is_told(database: Databas
     assert users == [(each.users,) for each in ask(database.upkeep, By.DAY, day, day)]
 
 
+def test_a_dashboard_reads_all_queries_of_an_hour_or_a_day_together(database: Database) -> None:
+    """And of no other period than it asks for: otherwise a view would be slower each month."""
+    day = date(2026, 4, 25)
+    (told,) = ask(database.upkeep, By.DAY, day, day)
+    figures = "queries, hit_rate, users, p50_ms, p95_ms, p99_ms"
+    (read,) = rows(database.upkeep, f"select {figures} from ops.query_totals_daily where period = '{day}Z'")
+    expected = (told.queries, told.hit_rate, told.users, told.p50_ms, told.p95_ms, told.p99_ms)
+    assert read == pytest.approx(expected)
+    of_day = f"where period >= '{day}Z' and period < '{day}Z'::timestamptz + interval '1 day'"
+    hours = rows(database.upkeep, f"select sum(queries) from ops.query_totals_hourly {of_day}")
+    types = rows(database.upkeep, f"select sum(queries) from ops.query_answers_hourly {of_day}")
+    assert hours == types == [(told.queries,)]
+    for view, table in (("query_totals_daily", "query_stats_daily"), ("query_answers_hourly", "query_stats_hourly")):
+        plan = rows(database.upkeep, f"explain (analyze, format json) select * from ops.{view} {of_day}")[0][0]
+        read_rows = sum(node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan[0]["Plan"], table))
+        (there,) = rows(database.upkeep, f"select count(*) from ops.{table} {of_day}")[0]
+        assert read_rows <= 3.001 * there, "the totals, the times, and the users"
+
+
+def nodes(plan: dict[str, Any], table: str) -> list[dict[str, Any]]:
+    """The places of a plan where a table itself is read."""
+    below = [node for part in plan.get("Plans", []) for node in nodes(part, table)]
+    return [plan, *below] if plan.get("Relation Name") == table else below
+
+
 def test_the_migrations_have_a_way_back(database: Database) -> None:
     left = "select count(*) from pg_class where relnamespace = 'ops'::regnamespace and relname like 'query%'"
     with connect(database.owner) as connection, connection.transaction(force_rollback=True):
         assert connection.execute(left).fetchone() != (0,)
-        for name in ("000005_query_views", "000004_query_stats"):
-            connection.execute((OWN_DIRECTORY / f"{name}.down.sql").read_bytes())
+        for file in sorted(OWN_DIRECTORY.glob("*.down.sql"), reverse=True):
+            if file.name >= "000004_query_stats":
+                connection.execute(file.read_bytes())
         assert connection.execute(left).fetchone() == (0,)
 
 

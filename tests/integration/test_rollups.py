@@ -4,19 +4,16 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import hypothesis
-import hypothesis.strategies as st
 import pytest
 
 from ops_workflows.analytics import distinct, histogram
 from ops_workflows.analytics.period import Grain, Period
-from ops_workflows.analytics.rollup import roll_up, roll_up_due, states
+from ops_workflows.analytics.rollup import MOST_PERIODS, roll_up, roll_up_due, states
 from ops_workflows.analytics.standing import State
-from ops_workflows.errors import RefusedError
+from ops_workflows.errors import ConfigurationError, RefusedError
 from ops_workflows.local.seed import seed
 from ops_workflows.postgres.connection import connect
 from ops_workflows.schema.apply import migrate_up
@@ -248,51 +245,7 @@ def test_a_bound_leaves_the_rest_for_another_time_and_a_day_waits_for_its_hours(
     assert [each.period.grain for each in roll_up_due(empty.upkeep).done] == [Grain.HOUR, Grain.DAY]
 
 
-@hypothesis.settings(
-    max_examples=25, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
-@hypothesis.given(st.lists(st.none() | st.tuples(st.integers(0, 80), st.sampled_from([None, 0, 7, 85])), max_size=25))
-def test_whatever_the_order_of_rows_and_rollups_they_end_at_a_recount(
-    empty: Database, history: list[tuple[int, int | None] | None]
-) -> None:
-    """A history is rows, each some hours back and with a response time, and rollups (None) between them."""
-    with connect(empty.superuser) as connection:
-        connection.execute("truncate query_log, ops.query_stats_hourly, ops.query_stats_daily, ops.query_stats_periods")
-        for each in [*history, None]:
-            if each is None:
-                roll_up_due(empty.upkeep)
-                continue
-            moment = BASE - timedelta(hours=each[0], microseconds=1)
-            connection.execute(
-                "insert into query_log (query_type, created_at, response_time_ms) values ('tithi', %s, %s)",
-                [moment, each[1]],
-            )
-    assert counted(empty) == recounted(empty)
-    days = "select period, sum(queries)::int from ops.query_stats_daily group by 1 order by 1"
-    raw = "select date_trunc('day', created_at, 'UTC'), count(*)::int from query_log group by 1 order by 1"
-    assert rows(empty.upkeep, days) == rows(empty.upkeep, raw)
-
-
-def test_while_late_and_backdated_rows_are_written_rollups_end_at_a_recount(empty: Database) -> None:
-    over = threading.Event()
-    moments = [BASE - timedelta(hours=17 * number, minutes=number) for number in range(40)]
-
-    def write() -> None:
-        with connect(empty.owner) as connection:
-            for number in range(400):
-                connection.execute(INSERT, [moments[number * 7 % 40]])
-        over.set()
-
-    def roll() -> None:
-        while not over.is_set():
-            roll_up_due(empty.upkeep)
-
-    threads = [threading.Thread(target=each) for each in (write, roll, roll)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert over.is_set()
-    roll_up_due(empty.upkeep)
-    assert counted(empty) == recounted(empty)
-    assert [state for state, periods in states(empty.upkeep, Grain.DAY).items() if periods] == [State.AGREES]
+def test_a_backfill_without_a_bound_is_refused(empty: Database) -> None:
+    hours = [Period(Grain.HOUR, BASE - timedelta(hours=number)) for number in range(MOST_PERIODS + 1)]
+    with pytest.raises(ConfigurationError, match="50,001 periods are too many at once: take 50,000 at most"):
+        roll_up(empty.upkeep, *hours)

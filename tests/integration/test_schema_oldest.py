@@ -5,44 +5,25 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
-from ops_workflows.local.databases import ROLES_FILE
 from ops_workflows.local.seed import seed
-from ops_workflows.postgres.account import hand_over, server_account
-from ops_workflows.postgres.programs import find_programs, run
 from ops_workflows.postgres.server import Server
 from ops_workflows.schema.apply import migrate_down, migrate_up
 from ops_workflows.schema.files import read_migrations
-from tests.support.servers import reachable_folder
+from ops_workflows.settings import Settings
+from ops_workflows.tables.findings import Kind, Verdict
+from ops_workflows.tables.look import look
+from tests.support.majors import OLDEST, server_of
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 VERSIONS = [migration.version for migration in read_migrations(MIGRATIONS)]
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """PostgreSQL 15 on a private socket, which lets every role in; `public` belongs to the application's role."""
-    if not DEBIAN.is_dir():
-        pytest.skip("PostgreSQL 15 of Debian is not installed")
-    account, programs = server_account("nobody"), find_programs(DEBIAN, 15)
-    with reachable_folder() as folder:
-        home = folder / "server"
-        home.mkdir(mode=0o700)
-        hand_over(home, account)
-        options = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync")
-        run(programs.path("initdb"), "-D", home / "data", *options, timeout=60, account=account)
-        socket = {"listen_addresses": "", "unix_socket_directories": str(home), "fsync": "off"}
-        made = Server(programs, home / "data", log_file=folder / "server.log", options=socket, account=account)
-        try:
-            made.start()
-            with psycopg.connect(made.dsn(), autocommit=True) as connection:
-                connection.execute("CREATE ROLE app LOGIN")
-                connection.execute("ALTER SCHEMA public OWNER TO app")
-                connection.execute(ROLES_FILE.read_bytes())
-            yield made
-        finally:
-            made.stop("immediate")
+    with server_of(OLDEST) as made:
+        yield made
 
 
 def test_it_is_migrated_filled_and_undone(server: Server) -> None:
@@ -52,6 +33,14 @@ def test_it_is_migrated_filled_and_undone(server: Server) -> None:
     assert [applied.version for applied in migrate_down(owner, MIGRATIONS, steps=len(VERSIONS))] == [
         *reversed(VERSIONS)
     ]
+
+
+def test_its_tables_can_be_looked_at(server: Server) -> None:
+    with psycopg.connect(server.dsn(), autocommit=True) as superuser:
+        superuser.execute("CREATE TABLE public.looked (id int PRIMARY KEY); CREATE INDEX again ON public.looked (id)")
+        superuser.execute("GRANT SELECT ON public.looked TO ops_upkeep")
+    found = look(Settings(upkeep_dsn=SecretStr(server.dsn(user="ops_upkeep"))))
+    assert {each.kind for each in found.outcomes if each.verdict is not Verdict.OK} == {Kind.NO_DUPLICATE_INDEX}
 
 
 def test_an_application_that_migrates_with_a_role_of_its_own_does_so_with_what_the_readme_says(server: Server) -> None:

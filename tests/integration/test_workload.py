@@ -172,6 +172,20 @@ def test_every_statement_of_the_mix_works_without_seeded_rows(migrated: Database
     assert report.errors == {}
 
 
+def test_a_share_of_the_traffic_is_late_by_up_to_two_years(migrated: Database, settings: Settings) -> None:
+    seed(migrated.owner, rows=100, seed=1)
+    own = pointed(settings, migrated)
+    before = counts(migrated.owner)["query_log"]
+    report = traffic(own, rate=200, late=1, seconds=1)
+    assert (report.reads, report.errors) == (0, {})
+    assert counts(migrated.owner)["query_log"] == before + report.writes
+    old = "select count(*) > 0 from query_log where created_at < now() - interval '6 months'"
+    assert rows(migrated.owner, old) == [(True,)]
+    assert traffic(own, rate=200, late=0.5, seconds=1).reads > 0
+    with pytest.raises(ConfigurationError, match="from 0 to 1"):
+        traffic(own, rate=200, late=1.5)
+
+
 def test_traffic_is_what_the_file_says_and_the_projects_own_in_a_folder_without_one(
     migrated: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
