@@ -24,7 +24,7 @@ kept as (
 
 select
     period, coalesce(hours.n, 0) as source, done.raw_rows as rolled_up, coalesce(kept.n, 0) as kept,
-    coalesce(hours.newest > done.rolled_up_at, false) as outdated
+    coalesce(hours.newest > done.rolled_up_at, false) as outdated, false as dropped
 from hours
 full join done using (period)
 full join kept using (period)

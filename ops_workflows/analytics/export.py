@@ -5,7 +5,7 @@ no file on disk, and memory that does not grow with the month. The file is encry
 """
 
 import io
-from collections.abc import Buffer, Iterator
+from collections.abc import Buffer, Iterator, Sequence
 from contextlib import nullcontext
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from ops_workflows.postgres.connection import Connection
 from ops_workflows.progress import Progress
 from ops_workflows.repository.backup import StoredArchive, utc_now
 from ops_workflows.repository.catalogue import Repository
-from ops_workflows.repository.exports import Export, store_export, sweep_exports
+from ops_workflows.repository.exports import Export, export_folder, store_export, sweep_exports
 from ops_workflows.repository.layout import new_backup_id
 from ops_workflows.storage.upload import Upload
 
@@ -29,6 +29,13 @@ _COLUMNS = files(__package__).joinpath("export.sql").read_text().encode()
 _BLOCK = 4 * 1024 * 1024  # bytes of CSV that are read at once
 _GROUP_ROWS = 100_000  # of a row group: what a reader that wants one column skips
 _THREADS = 2
+_NO_DAY = "not ({} between '0001-01-01' and '9999-12-31')"
+_ODD = {
+    "numeric": "{}::text in ('NaN', 'Infinity', '-Infinity')",
+    "date": _NO_DAY,
+    "timestamp": _NO_DAY,
+    "timestamptz": _NO_DAY,
+}
 _MOST_DIGITS = 38  # of Arrow's 128-bit decimals
 _COPY = "copy (select {} from {}) to stdout (format csv, header true)"
 # As the reader of CSV wants it: the zone said in full, and nothing that depends on the session.
@@ -49,17 +56,28 @@ def export(repository: Repository, connection: Connection, part: Partition, rows
         The id of the export.
 
     Raises:
-        IntegrityError: Another number of rows came than it has: nothing is left in the bucket.
+        IntegrityError: Another number of rows came than it has, or something that Parquet cannot hold: nothing is left
+            in the bucket.
         StorageError: The bucket did not take it, or does not have it as it was sent.
     """
-    for sentence in sweep_exports(repository):
+    database = connection.info.dbname
+    for sentence in sweep_exports(repository, database):
         progress.say(sentence)
     export_id, name = new_backup_id(utc_now()), f"{part.name}.parquet{repository.keys.suffix}"
-    key = f"{repository.layout.exports}{export_id}/{name}"
+    key = f"{export_folder(repository, database)}{export_id}/{name}"
+    # Arrow takes a while to import, and whoever only looks at the plan needs none of it.
+    from pyarrow.lib import ArrowException  # noqa: PLC0415 - see above
+
     progress.begin(f"export {part.month}", rows, "rows")
     upload = Upload(repository.store, key, threads=_THREADS, expected_bytes=part.bytes)
     with upload, repository.keys.sealing(upload.write) or nullcontext() as sealing:
-        written = _write(connection, part.name, _Sink(upload if sealing is None else sealing), progress)
+        try:
+            written = _write(connection, part.name, _Sink(upload if sealing is None else sealing), progress)
+        except ArrowException as error:
+            said = " ".join(str(error).split())
+            raise IntegrityError(
+                f"{part.name} cannot be exported: {said}. Do without, or look at those rows."
+            ) from None
         if written != rows:
             raise IntegrityError(f"{part.name} has {rows:,} rows, and {written:,} came: it is not exported.")
         if sealing is not None:
@@ -72,7 +90,7 @@ def export(repository: Repository, connection: Connection, part: Partition, rows
     made = Export(
         id=export_id,
         system=repository.layout.system,
-        database=connection.info.dbname,
+        database=database,
         table=part.name,
         rows=rows,
         start=part.month.start,
@@ -93,10 +111,13 @@ def _write(connection: Connection, name: str, sink: "_Sink", progress: Progress)
 
     table = sql.Identifier("public", name)
     columns = connection.execute(_COLUMNS, {"table": table.as_string(connection)}).fetchall()
-    types = {column: _type(*of) for column, *of in columns}
+    odd = _odd(connection, table, [(column, kind) for column, kind, *_ in columns])
+    types = {column: pa.string() if column in odd else _type(*of) for column, *of in columns}
     chosen = [
         sql.SQL("{} as {}").format(
-            sql.SQL(_TIME).format(sql.Identifier(column)) if kind == "timestamptz" else sql.Identifier(column),
+            sql.SQL(_TIME).format(sql.Identifier(column))
+            if kind == "timestamptz" and column not in odd
+            else sql.Identifier(column),
             sql.Identifier(column),
         )
         for column, kind, *_ in columns
@@ -131,6 +152,18 @@ def _write(connection: Connection, name: str, sink: "_Sink", progress: Progress)
         if group:
             writer.write_table(pa.Table.from_batches(group))
     return written
+
+
+def _odd(connection: Connection, table: sql.Identifier, columns: Sequence[tuple[str, str]]) -> set[str]:
+    """Columns with values that Arrow has none for, such as infinity or a year before Christ: they go as text."""
+    asked = [(column, _ODD[kind]) for column, kind in columns if kind in _ODD]
+    if not asked:
+        return set()
+    each = [
+        sql.SQL("coalesce(bool_or({}), false)").format(sql.SQL(odd).format(sql.Identifier(name))) for name, odd in asked
+    ]
+    found = connection.execute(sql.SQL("select {} from {}").format(sql.SQL(", ").join(each), table)).fetchone() or ()
+    return {name for (name, _), is_odd in zip(asked, found, strict=True) if is_odd}
 
 
 def _type(kind: str, precision: int | None, scale: int | None) -> "pa.DataType":

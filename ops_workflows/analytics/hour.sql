@@ -1,7 +1,8 @@
 -- Rolls up one hour of the query log, %(start)s to before %(end)s, in one reading of it; returns how many rows it held.
 with asked as (
     select
-        coalesce(query_type, 'unknown') as query_type,
+        -- An index cannot hold longer ones, and nobody tells them apart.
+        coalesce(left(query_type, 200), 'unknown') as query_type,
         coalesce(calculation_system::text, 'none') as calculation_system,
         coalesce(cache_hit, false) as cache_hit,
         -- The place's cell of 18 by 36; the pole and the date line belong to the last cell before them.

@@ -22,7 +22,12 @@ kept as (
 
 select
     period, coalesce(raw.n, 0) as source, done.raw_rows as rolled_up, coalesce(kept.n, 0) as kept,
-    coalesce(raw.n > 0 and raw.ms is distinct from kept.ms, false) as outdated
+    coalesce(raw.n > 0 and raw.ms is distinct from kept.ms, false) as outdated,
+    exists (
+        select from ops.query_log_months as gone
+        where gone.dropped_at is not null and period >= gone.month
+            and period < (gone.month at time zone 'UTC' + interval '1 month') at time zone 'UTC'
+    ) as dropped
 from raw
 full join done using (period)
 full join kept using (period)

@@ -6,19 +6,20 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Self
 
+from psycopg import sql
+
 from ops_workflows.errors import RefusedError
 from ops_workflows.postgres.connection import Connection
 
 _PARTITIONS = files(__package__).joinpath("months.sql").read_text().encode()
 _LEFT = files(__package__).joinpath("months_left.sql").read_text().encode()
+_HELD = files(__package__).joinpath("months_held.sql").read_text().encode()
 _OUTSIDE = """
     select date_trunc('month', created_at at time zone 'UTC') at time zone 'UTC', count(*)
-    from public.query_log_default where created_at >= '1970-01-01Z' and created_at < '9999-01-01Z' group by 1"""
+    from {} where created_at >= '1970-01-01Z' and created_at < '9999-01-01Z' group by 1"""
 _STRAY = """
-    select count(*) from public.query_log_default where not (created_at >= '1970-01-01Z' and created_at < '9999-01-01Z')
-    """
+    select count(*) from {} where not (created_at >= '1970-01-01Z' and created_at < '9999-01-01Z')"""
 _KIND = "select relkind = 'p' from pg_class where oid = to_regclass('public.query_log')"
-_DEFAULT = "query_log_default"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,7 +104,8 @@ class LogMonths:
         now: The server's clock.
         partitions: One for each month, in the order of time.
         others: Names of partitions that are no months, but for the default one; they are left alone.
-        has_default: Whether there is a partition for all that has no other.
+        default: Name of the partition for all that has no other, in schema public; None without one.
+        held: Why its rows cannot be moved into another, half sentences; empty if they can.
         outside: Number of rows in that one, by month.
         strays: Number of further rows in it, of no time that queries come from.
         left_over: What a run that was killed has left.
@@ -112,7 +114,8 @@ class LogMonths:
     now: datetime
     partitions: tuple[Partition, ...]
     others: tuple[str, ...]
-    has_default: bool
+    default: str | None
+    held: tuple[str, ...]
     outside: Mapping[Month, int]
     strays: int
     left_over: tuple[LeftOver, ...]
@@ -133,7 +136,7 @@ def read_months(connection: Connection) -> LogMonths:
             "public.query_log is not partitioned, so its months can neither be made nor dropped: it would have to "
             "be partitioned by range of created_at, as migrations/000001 does."
         )
-    partitions, others, has_default = [], [], False
+    partitions, others, default = [], [], None
     with connection.transaction():
         connection.execute("set local timezone = 'UTC'")
         connection.execute("set local datestyle = 'ISO, YMD'")
@@ -141,18 +144,23 @@ def read_months(connection: Connection) -> LogMonths:
             month = Month.around(lower) if lower is not None else None
             if month is not None and (month.start, month.end) == (lower, upper):
                 partitions.append(Partition(month, name, relation, size, rows, pending))
-            elif is_default and name == _DEFAULT:
-                has_default = True
+            elif is_default:
+                default = (name, relation)
             else:
                 others.append(name)
-        outside = connection.execute(_OUTSIDE).fetchall() if has_default else []
-        stray = connection.execute(_STRAY).fetchone() if has_default else None
+        outside, stray, held = [], None, []
+        if default is not None:
+            table = sql.Identifier("public", default[0])
+            outside = connection.execute(sql.SQL(_OUTSIDE).format(table)).fetchall()
+            stray = connection.execute(sql.SQL(_STRAY).format(table)).fetchone()
+            held = connection.execute(_HELD, {"relation": default[1]}).fetchall()
         left = connection.execute(_LEFT).fetchall()
     return LogMonths(
         now=tables[1],
         partitions=tuple(partitions),
         others=tuple(others),
-        has_default=has_default,
+        default=default[0] if default else None,
+        held=tuple(why for (why,) in held),
         outside={Month.around(start): rows for start, rows in sorted(outside)},
         strays=stray[0] if stray else 0,
         left_over=tuple(

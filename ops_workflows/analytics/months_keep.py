@@ -1,8 +1,9 @@
 """The months of the query log kept: made ahead of time, and dropped when they are old, proved and, if wanted, exported.
 
-A month that goes is detached first, so that nobody can write to it any more. Only if it then has just the rows that the
-plan was made for is it exported and dropped; otherwise, and after any failure, it is attached again. A run that was
-killed leaves a line in ops.query_log_months, and the next one puts the month back before it does anything else.
+The statistics of a month that goes are made anew from its rows. Then it is detached, so that nobody can write to it any
+more, and only if it has just those rows, untouched since, it is exported and dropped; otherwise, and after any failure,
+it is attached again. A run that was killed leaves a line in ops.query_log_months, and the next one puts the month back
+before it does anything else.
 
 PostgreSQL detaches concurrently only where there is no default partition
 (https://www.postgresql.org/docs/current/sql-altertable.html#SQL-ALTERTABLE-DETACH-PARTITION). The application has one,
@@ -22,6 +23,7 @@ from psycopg import errors, sql
 from ops_workflows.analytics.export import export
 from ops_workflows.analytics.horizon import expect_tables
 from ops_workflows.analytics.months import LogMonths, Month, read_months
+from ops_workflows.analytics.months_evidence import gather, untouched
 from ops_workflows.analytics.months_plan import (
     Decision,
     Evidence,
@@ -30,13 +32,12 @@ from ops_workflows.analytics.months_plan import (
     missing,
     past_limit,
 )
-from ops_workflows.analytics.period import Grain
-from ops_workflows.analytics.standing import State, standings
+from ops_workflows.analytics.rollup import make_again
 from ops_workflows.errors import DatabaseError, RefusedError
 from ops_workflows.postgres.advisory import alone
 from ops_workflows.postgres.connection import Connection, connect
+from ops_workflows.postgres.inventory import Snapshot
 from ops_workflows.progress import SILENT, Progress
-from ops_workflows.repository.backup import Backup
 from ops_workflows.repository.catalogue import Repository, open_repository
 from ops_workflows.repository.proved import newest_proved
 from ops_workflows.settings import Settings
@@ -48,7 +49,10 @@ _LONGEST_SECONDS = 3600
 _REST_SECONDS = (0.1, 0.5)  # between two attempts at a lock; by chance, so as not to keep step with anybody
 _ANALYZES_ONLY = 180_000  # the version since which its partitions can be left out
 _PARENT = sql.Identifier("public", "query_log")
-_DEFAULT = sql.Identifier("public", "query_log_default")
+_COLUMNS = """
+    select attname from pg_attribute
+    where attrelid = 'public.query_log'::regclass and attnum > 0 and not attisdropped and attgenerated = ''
+    order by attnum"""
 _BEGIN = """
     insert into ops.query_log_months (month, relation, name, rows, bytes, backup_id) values (%s, %s, %s, %s, %s, %s)
     on conflict (month, relation) do update
@@ -162,9 +166,7 @@ def _plan(settings: Settings, connection: Connection, log: LogMonths, most: int)
     found: dict[Month, Evidence] = {}
     if old:
         repository = _repository(settings, connection)
-        backup = newest_proved(repository, settings.proof_days)
-        held = _held(repository, backup, connection.info.dbname)
-        found = {each.month: _evidence(connection, each.month, backup, held.get(f"public.{each.name}")) for each in old}
+        found = gather(connection, repository, newest_proved(repository, settings.proof_days), old)
     return decide(log, ahead=settings.query_log_months_ahead, keep_months=keep, evidence=found, most=most)
 
 
@@ -175,34 +177,20 @@ def _repository(settings: Settings, connection: Connection) -> Repository:
     return open_repository(settings, str(row[0]))
 
 
-def _held(repository: Repository, backup: Backup | None, database: str) -> dict[str, int]:
-    rows = repository.rows(backup) if backup is not None else None
-    return {each.table: each.rows for each in rows.tables if each.database == database} if rows is not None else {}
-
-
-def _evidence(connection: Connection, month: Month, backup: Backup | None, held: int | None) -> Evidence:
-    """What is known of a month.
-
-    The log only grows, but for a user who is forgotten: so where as many rows are certain to be in the backup as the
-    log has now, they are the same.
-    """
-    hours = standings(connection, Grain.HOUR, month.start, month.end)
-    days = standings(connection, Grain.DAY, month.start, month.end)
-    differing = [f"{each.period}: {each.state}" for each in (*hours, *days) if each.state is not State.AGREES]
-    return Evidence(sum(each.source for each in hours), differing, backup.id if backup else "", held)
-
-
 def _drop(
     settings: Settings, connection: Connection, todo: Decision, progress: Progress, parquet: bool
 ) -> Dropped | None:
-    """Drop a month; None, where it got more rows since the plan was made, and so stays."""
+    """Drop a month; None, where it was written to since the plan was made, and so stays."""
     part = todo.partition
-    row = (part.month.start, part.relation, part.name, todo.rows, part.bytes, todo.backup_id)
+    before = Snapshot.take(connection)
+    rows = make_again(connection, part.month.start, part.month.end)
+    row = (part.month.start, part.relation, part.name, rows, part.bytes, todo.backup_id)
     connection.execute(_BEGIN, row)
     try:
         _detach(connection, part.name)
-        if (rows := _count(connection, part.name)) != todo.rows:
-            progress.say(f"{part.name} has {rows:,} rows by now, not {todo.rows:,}: it stays until the next time.")
+        there = _count(connection, part.name)
+        if not rows == todo.rows == there == untouched(connection, part.name, before.oldest):
+            progress.say(f"{part.name} was written to meanwhile ({there:,} rows by now): it stays until the next time.")
             return None
         exported = export(_repository(settings, connection), connection, part, rows, progress) if parquet else None
         gone = (exported, part.month.start, part.relation)
@@ -222,7 +210,7 @@ def _drop(
 
 def _detach(connection: Connection, name: str) -> None:
     partition = sql.Identifier("public", name)
-    if read_months(connection).has_default:
+    if read_months(connection).default is not None:
         detach = sql.SQL("alter table {} detach partition {}").format(_PARENT, partition)
         _patiently(connection, f"detach {name}", lambda: connection.execute(detach))
         return
@@ -246,6 +234,8 @@ def _put_back(connection: Connection, progress: Progress) -> None:
         if left.exists and not left.attached:
             _attach(connection, left.month, left.name)
             progress.say(f"{left.name} is a partition of the log again.")
+        elif not left.exists:
+            progress.say(f"{left.name} is gone, though its dropping had not come to its end: somebody else dropped it.")
         connection.execute(_FORGET, [left.month.start, left.relation])
 
 
@@ -261,26 +251,37 @@ def _make(connection: Connection, month: Month) -> None:
 
 def _attach(connection: Connection, month: Month, name: str, *, new: bool = False) -> None:
     """Let a table be a month's partition; rows of the month that have come into the default one move over."""
+    log = read_months(connection)
     table = sql.Identifier("public", name)
     bounds = [sql.Literal(month.start.isoformat()), sql.Literal(month.end.isoformat())]
-    create = sql.SQL("create table {} (like {} including all)").format(table, _PARENT)
-    hold = sql.SQL("lock table {} in share row exclusive mode").format(_DEFAULT)
-    move = sql.SQL(
-        "with moved as (delete from {} where created_at >= {} and created_at < {} returning *) "
-        "insert into {} select * from moved"
-    ).format(_DEFAULT, *bounds, table)
     attach = sql.SQL("alter table {} attach partition {} for values from ({}) to ({})").format(_PARENT, table, *bounds)
-    has_default = read_months(connection).has_default
+    moves = month in log.outside
 
     def work() -> None:
         if new:
-            connection.execute(create)
-        if has_default:
-            connection.execute(hold)
-            connection.execute(move)
+            connection.execute(sql.SQL("create table {} (like {} including all)").format(table, _PARENT))
+        if moves and log.default is not None:
+            _move(connection, sql.Identifier("public", log.default), table, bounds)
         connection.execute(attach)
 
-    _patiently(connection, f"attach {name}", work)
+    try:
+        _patiently(connection, f"attach {name}", work)
+    except errors.CheckViolation:  # a row has come into the default partition since that was read
+        moves = True
+        _patiently(connection, f"attach {name}", work)
+
+
+def _move(connection: Connection, default: sql.Identifier, table: sql.Identifier, bounds: list[sql.Literal]) -> None:
+    # Whoever has planned a statement without the new partition must not run it with a snapshot in which the rows lie
+    # there: so everybody waits before he plans.
+    connection.execute(sql.SQL("lock table only {} in access exclusive mode").format(_PARENT))
+    connection.execute(sql.SQL("lock table {} in share row exclusive mode").format(default))
+    columns = sql.SQL(", ").join(sql.Identifier(name) for (name,) in connection.execute(_COLUMNS))
+    move = sql.SQL(
+        "with moved as (delete from {default} where created_at >= {start} and created_at < {end} returning {columns}) "
+        "insert into {table} ({columns}) overriding system value select {columns} from moved"
+    )
+    connection.execute(move.format(default=default, start=bounds[0], end=bounds[1], columns=columns, table=table))
 
 
 def _patiently(connection: Connection, what: str, work: Callable[[], object]) -> None:
@@ -310,8 +311,8 @@ def _waiting_for_locks(connection: Connection) -> Iterator[None]:
         yield
     except psycopg.errors.LockNotAvailable:
         raise RefusedError(
-            f"A month cannot be detached: for {_PATIENCE_SECONDS} s others have held locks on the query log. Try again "
-            "when no long transaction is open (pg_stat_activity)."
+            f"A month is not detached yet: for {_PATIENCE_SECONDS} s others have held locks on the query log. It may "
+            "be unseen until the next run puts it back: do this again when no long transaction is open."
         ) from None
     finally:
         if not connection.closed:

@@ -7,8 +7,8 @@ from enum import StrEnum
 from ops_workflows.analytics.months import LogMonths, Month, Partition
 from ops_workflows.wording import counted
 
-MOST_MOVED = 100_000
-"""Rows of a month that are moved out of the default partition; nobody can write to that one meanwhile."""
+MOST_MOVED = 10_000
+"""Rows of a month that are moved out of the default partition; everybody waits for a fraction of a second meanwhile."""
 
 
 class Verdict(StrEnum):
@@ -27,13 +27,15 @@ class Evidence:
         rows: That the log has of it.
         differing: Hours and days whose statistics do not agree with the log, in words.
         backup_id: The newest backup that counts as proved; empty, if none does.
-        held: Rows of it that are certainly in that backup; None, where they were not counted.
+        held: Rows of it that are certainly in that backup, as they are now; None, where nobody can say.
+        obstacles: Why its table could not be dropped, as half sentences.
     """
 
     rows: int
     differing: Sequence[str]
     backup_id: str
     held: int | None
+    obstacles: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ def missing(log: LogMonths, ahead: int) -> list[Month]:
     """Months that ought to have a partition: this one, so many after it, and those whose rows have none."""
     this = Month.around(log.now)
     wanted = {this.later(number) for number in range(ahead + 1)}
-    wanted |= {month for month, rows in log.outside.items() if month <= this.later(ahead) and rows <= MOST_MOVED}
-    # One that is too large to be moved out of the default partition cannot be made either.
-    wanted -= {month for month, rows in log.outside.items() if rows > MOST_MOVED}
+    wanted |= {month for month in log.outside if month <= this.later(ahead)}
+    # Where rows cannot be moved out of the default partition, their month cannot be made either.
+    wanted -= {month for month, rows in log.outside.items() if rows > MOST_MOVED or log.held}
     return sorted(wanted - {each.month for each in log.partitions})
 
 
@@ -122,7 +124,9 @@ def decide(
         if lacking := _lacking(found):
             decisions.append(Decision(each, Verdict.WAIT, lacking, found.rows))
         elif not room:
-            decisions.append(Decision(each, Verdict.WAIT, [f"{counted(most, 'month')} go at once at most"], found.rows))
+            decisions.append(
+                Decision(each, Verdict.WAIT, [f"no more than {counted(most, 'month')} at once"], found.rows)
+            )
         else:
             room -= 1
             why = f"its statistics agree, and backup {found.backup_id} holds all of its rows"
@@ -132,7 +136,7 @@ def decide(
 
 def _lacking(found: Evidence) -> list[str]:
     """Why a month has to stay, though it is old enough to go."""
-    lacking = []
+    lacking = list(found.obstacles)
     if found.differing:
         lacking.append(
             f"{len(found.differing):,} of its hours and days are not in the statistics as the log has them "
@@ -141,11 +145,13 @@ def _lacking(found: Evidence) -> list[str]:
     if not found.backup_id:
         lacking.append("no backup counts as proved: `ops backup`, then `ops verify --rung booted`")
     elif found.held is None:
-        lacking.append(f"its rows were not counted in the newest proved backup, {found.backup_id}")
+        lacking.append(
+            f"nobody can say whether the newest proved backup, {found.backup_id}, has its rows: wait for the next"
+        )
     elif found.held != found.rows:
         lacking.append(
-            f"{found.held:,} rows of it were counted in the newest proved backup, {found.backup_id}, and the log has "
-            f"{found.rows:,} now: wait for the next backup"
+            f"{found.held:,} of its {found.rows:,} rows are as they are now in the newest proved backup, "
+            f"{found.backup_id}, for certain: wait for the next"
         )
     return lacking
 
@@ -163,15 +169,20 @@ def _notes(log: LogMonths, ahead: int) -> list[str]:
         if each.pending
     ]
     notes += [
-        f"{rows:,} rows of {month} lie in query_log_default, too many to move while the application waits: "
+        f"{rows:,} rows of {month} lie in {log.default}, too many to move while the application waits: "
         f"move them in small batches into a table, and attach that as {month.partition}."
         for month, rows in log.outside.items()
         if rows > MOST_MOVED
     ]
+    if log.held and log.outside:
+        notes.append(
+            f"{sum(log.outside.values()):,} rows in {log.default} stay there, since they cannot be moved without being "
+            f"deleted: {'; '.join(log.held)}."
+        )
     last = Month.around(log.now).later(ahead)
     if beyond := sum(rows for month, rows in log.outside.items() if month > last) + log.strays:
         notes.append(
-            f"{beyond:,} rows in query_log_default are of times that have not come, or of none that queries have: "
+            f"{beyond:,} rows in {log.default} are of times that have not come, or of none that queries have: "
             "they stay."
         )
     return notes

@@ -26,6 +26,12 @@ _LONGEST_SECONDS = 3600
 _ENOUGH_MEMORY = "set local work_mem = '64MB'"  # to group a million rows without sorting them on disk
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('ops.query_stats of ' || %s, 0))"
 _BEFORE = "select raw_rows from ops.query_stats_periods where grain = %s and period = %s"
+_DROPPED = """
+    select exists (
+        select from ops.query_log_months
+        where dropped_at is not null and %s >= month
+            and %s < (month at time zone 'UTC' + interval '1 month') at time zone 'UTC'
+    )"""
 _FORGET = "delete from ops.query_stats_periods where grain = %s and period = %s"
 _REMEMBER = """
     insert into ops.query_stats_periods (grain, period, raw_rows, rolled_up_at)
@@ -185,12 +191,40 @@ def _roll_up(connection: Connection, period: Period, *, replace: bool = False, b
                 f"{period} was rolled up from {before:,} rows, of which {rows:,} are left: its statistics are kept, "
                 "since they could not be made again."
             )
+        if rows and not replace and period.grain is Grain.HOUR and _is_dropped(connection, period):
+            raise RefusedError(
+                f"{period} is of a month that was dropped from the log: its statistics are of rows that are gone, and "
+                f"stay. The {rows:,} rows that came afterwards are in the log only."
+            )
         connection.execute(_FORGET, key)
         if rows:
             connection.execute(_REMEMBER, [*key, rows])
         if by_hand:
             forget_marks(connection)  # the day of this hour has to be made again, and its log did not change
     return RolledUp(period, rows, before, time.monotonic() - began)
+
+
+def _is_dropped(connection: Connection, period: Period) -> bool:
+    row = connection.execute(_DROPPED, [period.start, period.start]).fetchone()
+    return bool(row and row[0])
+
+
+def make_again(connection: Connection, start: datetime, end: datetime) -> int:
+    """Make the statistics of whole days anew from the log, hours and days, so that they are what its rows come to now.
+
+    Args:
+        connection: Of a role that may write them.
+        start: The first day's beginning.
+        end: The last day's end.
+
+    Returns:
+        How many rows of the log are in them.
+    """
+    made = {
+        grain: [_roll_up(connection, each.period) for each in standings(connection, grain, start, end)]
+        for grain in Grain
+    }
+    return sum(each.rows for each in made[Grain.HOUR])
 
 
 def states(dsn: str, grain: Grain, *, since: datetime = OLDEST, timeout: int = 10) -> dict[State, list[Period]]:

@@ -22,6 +22,7 @@ class State(StrEnum):
     LATE = "late"
     ALTERED = "altered"
     FEWER = "fewer"
+    AFTERWARDS = "came after its month was dropped"
 
     @property
     def is_due(self) -> bool:
@@ -40,6 +41,7 @@ class Standing:
         kept: Rows that its statistics count.
         outdated: What it was made from is as many rows, but not the same: an hour of a day was made again since, or the
             response times of an hour come to another sum.
+        dropped: Its rows were let go with their month, so that whatever the log has of it came afterwards.
     """
 
     period: Period
@@ -47,10 +49,13 @@ class Standing:
     rolled_up: int | None
     kept: int
     outdated: bool = False
+    dropped: bool = False
 
     @property
     def state(self) -> State:
         """What that comes to."""
+        if self.dropped and self.source:
+            return State.AFTERWARDS
         if self.rolled_up is None:
             return State.NEW if self.source >= self.kept else State.FEWER
         if self.source != self.rolled_up:

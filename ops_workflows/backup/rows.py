@@ -190,6 +190,7 @@ class _Counting:
             uncounted=tuple(self._uncounted + uncounted),
             schemas=self.schemas,
             edition=inventory.EDITION,
+            settled=self._settled.oldest,
             changing=self._changing,
         )
 

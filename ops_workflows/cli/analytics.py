@@ -132,7 +132,8 @@ def _row(each: "Answer", columns: tuple[str, ...]) -> tuple[str, ...]:
         "p95": _milliseconds(each.p95_ms),
         "p99": _milliseconds(each.p99_ms),
     }
-    return (escape(each.key), *(said[column] for column in columns))
+    key = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in each.key)
+    return (escape(key), *(said[column] for column in columns))
 
 
 def _milliseconds(value: float | None) -> str:

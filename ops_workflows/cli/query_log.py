@@ -22,7 +22,9 @@ def query_log(
     apply: Annotated[bool, typer.Option("--apply", help="Carry the plan out.")] = False,
     keep_months: Annotated[
         int | None,
-        typer.Option(min=1, help="Whole months before this one to keep. Default: OPS_QUERY_LOG_KEEP_MONTHS, else all."),
+        typer.Option(
+            min=1, max=1200, help="Whole months before this one to keep. Default: OPS_QUERY_LOG_KEEP_MONTHS, else all."
+        ),
     ] = None,
     export: Annotated[
         bool | None,

@@ -148,6 +148,9 @@ class RowsRecord(_Record):
         description="Per database: each object's identity and definition's digest."
     )
     edition: int = Field(1, description="Of the way in which definitions were digested, `inventory.EDITION`.")
+    settled: int | None = Field(
+        None, description="The backup certainly has what transactions with a lower id have committed."
+    )
     changing: dict[str, tuple[str, ...]] = Field({}, description="Objects that changed while the backup ran: unknown.")
 
 

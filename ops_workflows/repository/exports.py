@@ -1,10 +1,11 @@
 """What was exported before it was dropped: one Parquet file and its record for each month of a log.
 
-exports/<export id>/<table>.parquet  export.json
+exports/<database>/<export id>/<table>.parquet  export.json
 """
 
 from datetime import datetime
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,13 +34,18 @@ class Export(BaseModel):
     objects: tuple[StoredArchive, ...]
 
 
+def export_folder(repository: Repository, database: str) -> str:
+    """What the keys of all exports of a database begin with."""
+    return f"{repository.layout.exports}{quote(database, safe='')}/"
+
+
 def store_export(repository: Repository, export: Export) -> str:
     """Make an export exist; the key of its record.
 
     Raises:
         StorageError: The bucket did not take it.
     """
-    key = f"{repository.layout.exports}{export.id}/{RECORD}"
+    key = f"{export_folder(repository, export.database)}{export.id}/{RECORD}"
     repository.store.put(key, export.model_dump_json(indent=2).encode(), if_absent=True, lock=True)
     return key
 
@@ -55,9 +61,13 @@ def exports(repository: Repository) -> list[Export]:
     return sorted(readable.values(), key=lambda each: each.id)
 
 
-def sweep_exports(repository: Repository) -> list[str]:
-    """Remove what killed exports left: a sentence for each. Only for whoever is the only one to export."""
-    store, prefix = repository.store, repository.layout.exports
+def sweep_exports(repository: Repository, database: str) -> list[str]:
+    """Remove what killed exports of a database left, a sentence for each. Only for whoever is the only one to export.
+
+    One that is whole always stays: a later one of the same month does not make it superfluous, for the log may have
+    lost the rows meanwhile, and what it remembers of them as well.
+    """
+    store, prefix = repository.store, export_folder(repository, database)
     pending = list(store.pending_uploads(prefix))
     for upload in pending:
         store.abort_upload(upload.key, upload.upload_id)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.repository.backup import Backup, StoredArchive
@@ -193,7 +194,7 @@ def _dump(dump: Dump) -> Whole:
 
 
 def _export(export: Export) -> Whole:
-    folder = f"exports/{export.id}/"
+    folder = f"exports/{quote(export.database, safe='')}/{export.id}/"
     return Whole(export.id, folder, folder + EXPORT_RECORD, export.objects)
 
 

@@ -23,14 +23,18 @@ GOOD = Evidence(rows=10, differing=(), backup_id="b", held=10)
 
 
 def log(
-    *months: int, outside: dict[int, int] | None = None, others: tuple[str, ...] = (), left: tuple[LeftOver, ...] = ()
+    *months: int,
+    outside: dict[int, int] | None = None,
+    others: tuple[str, ...] = (),
+    left: tuple[LeftOver, ...] = (),
+    held: tuple[str, ...] = (),
 ) -> LogMonths:
     """A log with partitions so many months after this one, and rows outside likewise."""
     partitions = tuple(
         Partition(THIS.later(number), THIS.later(number).partition, 100 + number, 8192, 7) for number in sorted(months)
     )
     rows = {THIS.later(number): count for number, count in (outside or {}).items()}
-    return LogMonths(NOW, partitions, others, True, rows, 0, left)
+    return LogMonths(NOW, partitions, others, "query_log_default", held, rows, 0, left)
 
 
 def decided(found: LogMonths, keep: int | None = 2, most: int = 12, **evidence: Evidence) -> MonthsPlan:
@@ -77,12 +81,12 @@ def test_what_is_as_old_as_the_limit_stays_and_what_is_older_goes() -> None:
     [
         (Evidence(10, ["2025-12-01 04:00 UTC: new"], "b", 10), "not in the statistics as the log has them"),
         (Evidence(10, (), "", None), "no backup counts as proved"),
-        (Evidence(10, (), "b", None), "its rows were not counted in the newest proved backup, b"),
+        (Evidence(10, (), "b", None), "nobody can say whether the newest proved backup, b, has its rows"),
         (
             Evidence(11, (), "b", 10),
-            "10 rows of it were counted in the newest proved backup, b, and the log has 11 now",
+            "10 of its 11 rows are as they are now in the newest proved backup, b, for certain",
         ),
-        (Evidence(9, (), "b", 10), "10 rows of it were counted in the newest proved backup, b, and the log has 9 now"),
+        (Evidence(9, (), "b", 9, ["it belongs to app, and not to ops_owner"]), "it belongs to app"),
     ],
 )
 def test_one_that_lacks_something_waits_and_says_for_what(evidence: Evidence, said: str) -> None:
@@ -100,7 +104,7 @@ def test_all_that_it_lacks_is_said() -> None:
 def test_the_oldest_go_first_and_not_too_many() -> None:
     plan = decided(log(-6, -5, -4, -3), most=2, **{THIS.later(-6).partition: Evidence(1, (), "", None)})
     assert verdicts(plan) == ["wait", "drop", "drop", "wait"]
-    assert plan.decisions[-1].reasons == ["2 months go at once at most"]
+    assert plan.decisions[-1].reasons == ["no more than 2 months at once"]
 
 
 def test_an_empty_month_goes_like_any_other() -> None:
@@ -111,8 +115,16 @@ def test_this_month_and_those_ahead_are_made_and_those_whose_rows_have_none() ->
     found = log(-1, 1, outside={-7: 3, 0: 2, 2: MOST_MOVED, 3: MOST_MOVED + 1, 5: 1})
     assert missing(found, 3) == [THIS.later(number) for number in (-7, 0, 2)]
     notes = " ".join(decide(found, ahead=3, keep_months=None, evidence={}, most=1).notes)
-    assert f"100,001 rows of {THIS.later(3)} lie in query_log_default, too many to move" in notes
+    assert f"10,001 rows of {THIS.later(3)} lie in query_log_default, too many to move" in notes
     assert "1 rows in query_log_default are of times that have not come" in notes
+
+
+def test_rows_that_would_have_to_be_deleted_for_it_stay_where_they_are() -> None:
+    found = log(0, 1, outside={-7: 3}, held=("a foreign key of feedback refers to the log",))
+    plan = decide(found, ahead=1, keep_months=None, evidence={}, most=1)
+    assert plan.to_make == []
+    assert "3 rows in query_log_default stay there" in plan.notes[0]
+    assert "a foreign key of feedback refers to the log" in plan.notes[0]
 
 
 def test_what_is_no_month_or_was_interrupted_is_told() -> None:

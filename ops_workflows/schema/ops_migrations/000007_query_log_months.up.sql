@@ -15,6 +15,8 @@ create table ops.query_log_months (
 do $$
 begin
     if exists (select from pg_roles where rolname = 'ops_upkeep') then
+        -- Whoever writes here says what the owner attaches to the log.
+        revoke insert, update, delete on ops.query_log_months from ops_upkeep;
         grant select on ops.query_log_months to ops_upkeep;
     end if;
     if exists (select from pg_roles where rolname = 'ops_backup') then
