@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from ops_workflows.progress import Logged
-from ops_workflows.settings import Settings
+from ops_workflows.settings import MOST_DAYS, Settings
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -186,16 +186,28 @@ class HistoryConfig(dg.Config):
 
     dry_run: bool = Field(default=False, description="true: log what would go, and remove nothing.")
     success_days: int | None = Field(
-        default=None, ge=1, description="Days that a run which succeeded is kept. Default: OPS_HISTORY_SUCCESS_DAYS."
+        default=None,
+        ge=1,
+        le=MOST_DAYS,
+        description="Days that a run which succeeded is kept. Default: OPS_HISTORY_SUCCESS_DAYS.",
     )
     failure_days: int | None = Field(
-        default=None, ge=1, description="Likewise one that failed or was cancelled. Default: OPS_HISTORY_FAILURE_DAYS."
+        default=None,
+        ge=1,
+        le=MOST_DAYS,
+        description="Likewise one that failed or was cancelled. Default: OPS_HISTORY_FAILURE_DAYS.",
     )
     event_days: int | None = Field(
-        default=None, ge=1, description="Likewise events that belong to no run. Default: OPS_HISTORY_EVENT_DAYS."
+        default=None,
+        ge=1,
+        le=MOST_DAYS,
+        description="Likewise events that belong to no run. Default: OPS_HISTORY_EVENT_DAYS.",
     )
     tick_days: int | None = Field(
-        default=None, ge=1, description="Likewise ticks. Default: by their status, as `retention` in dagster.yaml says."
+        default=None,
+        ge=1,
+        le=MOST_DAYS,
+        description="Likewise ticks. Default: by their status, as `retention` in dagster.yaml says.",
     )
     most_runs: int | None = Field(
         default=None, ge=1, description="Most runs to remove at once, oldest first. Default: OPS_HISTORY_MOST_RUNS."

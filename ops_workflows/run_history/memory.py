@@ -33,7 +33,7 @@ class OpenRun:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """By the id of a run, the assets that it says the newest of, and those that it is the newest of a partition of."""
+    """By the id of a run, the assets or checks that it says the newest of, and those of whose partitions it does."""
 
     of: Mapping[str, frozenset[str]]
     partition_of: Mapping[str, frozenset[str]]

@@ -1,8 +1,9 @@
 """Which of Dagster's old runs go and which stay, and why: a pure function from facts about them.
 
 A run stays while it is young; while it is the newest of an asset or of a check; for a while, the newest of a partition,
-for Dagster takes a partition to be materialized because of that event; while something open builds on it; and as the
-evidence of a backup that is kept.
+for Dagster takes a partition to be materialized because of that event; while something open builds on it; while a run
+that is there tries it again, for Dagster does not find the group of a run without its first; and as the evidence of a
+backup that is kept.
 """
 
 from collections import Counter
@@ -22,6 +23,7 @@ class Reason(StrEnum):
     NEWEST = "newest"
     PARTITION = "partition"
     OPEN = "open"
+    RETRIED = "retried"
     EVIDENCE = "evidence"
     UNVERIFIED = "unverified"
 
@@ -90,8 +92,9 @@ class RunFacts:
         succeeded: False where it failed or was cancelled.
         ended: When, UTC.
         newest_of: Assets and checks that it says the newest of.
-        newest_partition_of: Assets that it is the newest materialization of some partition of.
+        newest_partition_of: Assets and checks that it says the newest of some partition of.
         opened_by: What is open and builds on it; empty where nothing does.
+        is_retried: Whether a run that is there tries it again, itself or by way of others.
         names: The backups that it names; need not be known of a run that stays anyhow.
     """
 
@@ -102,6 +105,7 @@ class RunFacts:
     newest_of: frozenset[str] = frozenset()
     newest_partition_of: frozenset[str] = frozenset()
     opened_by: str = ""
+    is_retried: bool = False
     names: frozenset[Named] = frozenset()
 
 
@@ -131,6 +135,8 @@ def stays(run: RunFacts, policy: Policy, now: datetime) -> Reason | None:
         return Reason.NEWEST
     if run.opened_by:
         return Reason.OPEN
+    if run.is_retried:
+        return Reason.RETRIED
     if run.newest_partition_of and age < policy.partition:
         return Reason.PARTITION
     return None

@@ -20,9 +20,15 @@ from ops_workflows.progress import SILENT, Progress
 from ops_workflows.run_history.held import held_backups
 from ops_workflows.run_history.memory import Memory
 from ops_workflows.run_history.plan import HistoryPlan, Policy, RunFacts, plan, stays
-from ops_workflows.run_history.rows import newest_of_checks, old_ticks, remove_evaluations, remove_runless
+from ops_workflows.run_history.rows import (
+    newest_of_checks,
+    old_ticks,
+    remove_evaluations,
+    remove_runless,
+    retried_runs,
+)
 from ops_workflows.run_history.size import Size, measure
-from ops_workflows.settings import Settings
+from ops_workflows.settings import MOST_DAYS, Settings
 from ops_workflows.wording import counted
 
 _BATCH = 100
@@ -109,6 +115,7 @@ def plan_history(settings: Settings, memory: Memory, now: datetime) -> HistoryPl
 
 def _facts(memory: Memory, policy: Policy, now: datetime, tried_again: dict[str, str]) -> Iterator[RunFacts]:
     newest, checks, backfills = memory.newest(), newest_of_checks(memory), memory.open_backfills()
+    retried, none = retried_runs(memory), frozenset[str]()
     for run in memory.ended(now - policy.shortest):
         opened_by = f"run {tried_again[run.run_id]}" if run.run_id in tried_again else ""
         if run.backfill in backfills:
@@ -118,9 +125,10 @@ def _facts(memory: Memory, policy: Policy, now: datetime, tried_again: dict[str,
             run.job,
             run.succeeded,
             run.ended,
-            newest_of=newest.of.get(run.run_id, frozenset()) | checks.get(run.run_id, set()),
-            newest_partition_of=newest.partition_of.get(run.run_id, frozenset()),
+            newest_of=newest.of.get(run.run_id, none) | checks.of.get(run.run_id, none),
+            newest_partition_of=newest.partition_of.get(run.run_id, none) | checks.partition_of.get(run.run_id, none),
             opened_by=opened_by,
+            is_retried=run.run_id in retried,
         )
         if stays(facts, policy, now) is None:  # only then it is worth to read what it has said
             names = memory.named(run.run_id)
@@ -150,7 +158,7 @@ def _purge(memory: Memory, now: datetime, tick_days: int | None, *, dry_run: boo
             connected = memory.ticks()
             if keep <= 0 or ticker.newest is None or connected is None:
                 continue
-            before = min(now - timedelta(days=keep), ticker.newest)
+            before = min(now - timedelta(days=min(keep, MOST_DAYS)), ticker.newest)
             with connected as connection:
                 found = old_ticks(connection, ticker, status, before)
             if found:

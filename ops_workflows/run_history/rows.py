@@ -11,14 +11,21 @@ from importlib.resources import files
 
 from sqlalchemy import Connection, DateTime, bindparam, column, func, select, text
 
-from ops_workflows.run_history.memory import Memory, Ticker
+from ops_workflows.run_history.memory import Memory, Newest, Ticker
 
 _BATCH = 5000
 _ALL = 2**31 - 1
 _HERE = files(__package__)
-_RUNLESS_EVENTS, _RUNLESS_EVALUATIONS, _RUN_EVALUATIONS, _NEWEST, _OLD_TICKS = (
+_RUNLESS_EVENTS, _RUNLESS_EVALUATIONS, _RUN_EVALUATIONS, _NEWEST, _RETRIED, _OLD_TICKS = (
     _HERE.joinpath(f"{name}.sql").read_text()
-    for name in ("runless_events", "runless_evaluations", "run_evaluations", "newest_evaluations", "old_ticks")
+    for name in (
+        "runless_events",
+        "runless_evaluations",
+        "run_evaluations",
+        "newest_evaluations",
+        "retried",
+        "old_ticks",
+    )
 )
 _DELETIONS = {
     table: text(statement).bindparams(bindparam("ids", expanding=True))
@@ -30,13 +37,20 @@ _DELETIONS = {
 }
 
 
-def newest_of_checks(memory: Memory) -> dict[str, set[str]]:
-    """By the id of a run, the checks that it says the newest of."""
-    found = dict[str, set[str]]()
+def newest_of_checks(memory: Memory) -> Newest:
+    """Which runs say the newest of checks."""
+    newest, partition = dict[str, frozenset[str]](), dict[str, frozenset[str]]()
     with memory.events() as connection:
-        for run_id, asset, name in connection.execute(text(_NEWEST)):
-            found.setdefault(run_id, set()).add(f"{'/'.join(json.loads(asset))}: {name}")
-    return found
+        for run_id, asset, name, is_partition in connection.execute(text(_NEWEST)):
+            found, check = partition if is_partition else newest, f"{'/'.join(json.loads(asset))}: {name}"
+            found[run_id] = found.get(run_id, frozenset()) | {check}
+    return Newest(newest, partition)
+
+
+def retried_runs(memory: Memory) -> frozenset[str]:
+    """Ids of the runs that another one, ended or not, tries again."""
+    with memory.runs() as connection:
+        return frozenset(connection.execute(text(_RETRIED)).scalars())
 
 
 def remove_runless(memory: Memory, before: datetime, *, dry_run: bool = False) -> tuple[int, int]:

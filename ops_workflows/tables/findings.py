@@ -75,9 +75,9 @@ def warning(what: str, said: str, do: str, *, weight: float = 0.0, size: float =
     return Finding(Verdict.WARNING, what, said, do, weight or size, round(size))
 
 
-def unknown(what: str, said: str, do: str, *, weight: float = 0.0) -> Finding:
+def unknown(what: str, said: str, do: str, *, weight: float = 0.0, size: float = 0) -> Finding:
     """Nobody can tell."""
-    return Finding(Verdict.UNKNOWN, what, said, do, weight)
+    return Finding(Verdict.UNKNOWN, what, said, do, weight or size, round(size))
 
 
 def amount(count: float) -> str:

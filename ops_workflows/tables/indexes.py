@@ -1,6 +1,6 @@
 """Which indexes nobody uses, and which do nothing that another does not do as well."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from ops_workflows.tables.findings import Finding, Kind, Outcome, amount, unknown, warning
@@ -14,43 +14,37 @@ def unused(readings: Readings, thresholds: Thresholds) -> Outcome:
     Those of partitions count for the one of the whole table that they belong to. What supports a foreign key is passed
     over: it is used only when a row that is referred to goes, and then it had better be there.
     """
-    circumstances = readings.circumstances
-    trees: dict[int, list[Index]] = {}
-    for index in readings.indexes:
-        trees.setdefault(index.root, []).append(index)
+    circumstances, trees = readings.circumstances, _trees(readings)
     found, early = list[Finding](), list[Index]()
-    for tree in trees.values():
-        top = next((each for each in tree if each.oid == each.root), tree[0])
-        size = sum(each.bytes or 0 for each in tree)
-        if size < thresholds.least_index_bytes or any(each.scans for each in tree) or _is_needed(top):
-            continue
-        since = _since(circumstances.counted_since, top.made_at)
+    for tree in _idle(trees, thresholds):
+        top, counted = _top(tree), circumstances.counted_since
+        since = counted if counted is None or top.made_at is None else max(counted, top.made_at)
         if since is None or circumstances.now - since < thresholds.unused:
             early += tree
-            continue
-        found.append(
-            warning(
-                top.name,
-                f"No query has used index {top.name} on {top.table_name}, of {amount(size)}, since "
-                f"{since:%Y-%m-%d %H:%M} UTC.",
-                "see whether a standby uses it, which counts for itself, and how old it is; then "
-                f"DROP INDEX {_concurrently(top)}{top.name}",
-                size=size,
-            )
-        )
+        else:
+            found.append(_lies_idle(tree, since, thresholds))
     if early:
         found.append(_too_early(early, circumstances.counted_since, thresholds))
     return Outcome.of(Kind.NO_UNUSED_INDEX, len(trees), found)
 
 
-def duplicate(readings: Readings) -> Outcome:
-    """Indexes that another of the same table makes superfluous: the same columns, or more behind them."""
-    sizes: dict[int, int] = {}
+def duplicate(readings: Readings, thresholds: Thresholds) -> Outcome:
+    """Indexes that another of the same table makes superfluous: the same columns, or more behind them.
+
+    One that itself lies idle, so that its removal may be advised, takes over from none that is used.
+    """
+    trees = _trees(readings)
+    scans = {root: sum(each.scans for each in tree) for root, tree in trees.items()}
+    sizes = {root: sum(each.bytes or 0 for each in tree) for root, tree in trees.items()}
+    idle = {tree[0].root for tree in _idle(trees, thresholds)}
     tables: dict[int, list[Index]] = {}
     for index in readings.indexes:
-        sizes[index.root] = sizes.get(index.root, 0) + (index.bytes or 0)
         tables.setdefault(index.table_oid, []).append(index)
-    found = [finding for indexes in tables.values() for finding in _superfluous(indexes, sizes)]
+    found = [
+        _does_nothing_of_its_own(index, other, sizes[index.root])
+        for indexes in tables.values()
+        for index, other in _superfluous(sorted(indexes, key=lambda each: _precedence(each, scans)), idle)
+    ]
     return Outcome.of(Kind.NO_DUPLICATE_INDEX, sum(not each.is_attached for each in readings.indexes), found)
 
 
@@ -76,38 +70,56 @@ def replaces(other: Index, index: Index) -> bool:
     )
 
 
-def _superfluous(indexes: Sequence[Index], sizes: dict[int, int]) -> Iterator[Finding]:
-    """Of those that replace each other, the one that more rests on stays, then the one that is used more."""
-    kept = sorted(
-        indexes, key=lambda each: (not _is_bound(each), each.unique_constraint is None, -each.scans, each.oid)
-    )
-    for place, index in reversed(list(enumerate(kept))):
+def _trees(readings: Readings) -> dict[int, list[Index]]:
+    """By its root, each index with those of partitions that belong to it."""
+    trees: dict[int, list[Index]] = {}
+    for index in readings.indexes:
+        trees.setdefault(index.root, []).append(index)
+    return trees
+
+
+def _top(tree: Sequence[Index]) -> Index:
+    return next((each for each in tree if each.oid == each.root), tree[0])
+
+
+def _idle(trees: Mapping[int, Sequence[Index]], thresholds: Thresholds) -> list[Sequence[Index]]:
+    """Those of size that no query has used since counters began, however long that is."""
+    return [
+        tree
+        for tree in trees.values()
+        if sum(each.bytes or 0 for each in tree) >= thresholds.least_index_bytes
+        and not any(each.scans for each in tree)
+        and not _is_needed(_top(tree))
+    ]
+
+
+def _superfluous(ranked: Sequence[Index], idle: Container[int]) -> Iterator[tuple[Index, Index]]:
+    """Of the indexes of a table, the one that is to stay first: each that may go, with another that makes it so."""
+    for place, index in reversed(list(enumerate(ranked))):
         if index.is_attached or _is_bound(index) or not index.is_valid:
             continue
-        other = next(
-            (
-                each
-                for rank, each in enumerate(kept)
-                if rank != place and replaces(each, index) and (rank < place or not replaces(index, each))
-            ),
-            None,
-        )
-        if other is None:
-            continue
-        size = sizes[index.root]
-        yield warning(
-            index.name,
-            f"Index {index.name} on {index.table_name}, of {amount(size)}, does nothing that {other.name} does "
-            "not do as well.",
-            f"ALTER TABLE {index.table_name} DROP CONSTRAINT {index.unique_constraint}"
-            if index.unique_constraint
-            else f"DROP INDEX {_concurrently(index)}{index.name}",
-            size=size,
-        )
+        for rank, other in enumerate(ranked):
+            may_stay = other.root not in idle or index.root in idle
+            if rank != place and may_stay and replaces(other, index) and (rank < place or not replaces(index, other)):
+                yield index, other
+                break
 
 
-def _precedence(index: Index) -> tuple[bool, bool, int, int]:
-    return (not _is_bound(index), index.unique_constraint is None, -index.scans, index.oid)
+def _precedence(index: Index, scans: Mapping[int, int]) -> tuple[bool, bool, int, int]:
+    """Of those that replace each other, the one that more rests on stays, then the one that is used more."""
+    return (not _is_bound(index), index.unique_constraint is None, -scans[index.root], index.oid)
+
+
+def _does_nothing_of_its_own(index: Index, other: Index, size: int) -> Finding:
+    return warning(
+        index.name,
+        f"Index {index.name} on {index.table_name}, of {amount(size)}, does nothing that {other.name} does "
+        "not do as well.",
+        f"ALTER TABLE {index.table_name} DROP CONSTRAINT {index.unique_constraint}"
+        if index.unique_constraint
+        else _drop(index),
+        size=size,
+    )
 
 
 def _is_bound(index: Index) -> bool:
@@ -119,8 +131,23 @@ def _is_needed(index: Index) -> bool:
     return index.is_unique or _is_bound(index) or index.serves_foreign_key or not index.is_valid
 
 
-def _since(counted: datetime | None, made: datetime | None) -> datetime | None:
-    return counted if counted is None or made is None else max(counted, made)
+def _lies_idle(tree: Sequence[Index], since: datetime, thresholds: Thresholds) -> Finding:
+    """Only of an index whose age is known: counters that are old say nothing of one that was made this morning."""
+    top, size = _top(tree), sum(each.bytes or 0 for each in tree)
+    said = (
+        f"No query has used index {top.name} on {top.table_name}, of {amount(size)}, since {since:%Y-%m-%d %H:%M} UTC"
+    )
+    do = f"see whether a standby uses it, which counts for itself; then {_drop(top)}"
+    if top.made_at is not None:
+        return warning(top.name, f"{said}.", do, size=size)
+    days = f"{thresholds.unused / timedelta(days=1):g} days"
+    return unknown(
+        top.name,
+        f"{said}, or since it was made if that was later, which the server does not know.",
+        f"find out first how old it is: from your migrations, or turn track_commit_timestamp on and look again after "
+        f"{days}; if it is older than {days}, {do}",
+        size=size,
+    )
 
 
 def _too_early(early: Sequence[Index], since: datetime | None, thresholds: Thresholds) -> Finding:
@@ -135,6 +162,6 @@ def _too_early(early: Sequence[Index], since: datetime | None, thresholds: Thres
     )
 
 
-def _concurrently(index: Index) -> str:
+def _drop(index: Index) -> str:
     """That of a partitioned table goes with those of its partitions, and only while everybody waits."""
-    return "" if index.is_partitioned else "CONCURRENTLY "
+    return f"DROP INDEX {'' if index.is_partitioned else 'CONCURRENTLY '}{index.name}"

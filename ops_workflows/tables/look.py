@@ -47,7 +47,7 @@ def judge(readings: Readings, thresholds: Thresholds) -> Inspection:
             autovacuum(readings, thresholds),
             sequences(readings, thresholds),
             unused(readings, thresholds),
-            duplicate(readings),
+            duplicate(readings, thresholds),
             analyzed(readings, thresholds),
         ),
     )

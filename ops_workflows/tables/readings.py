@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.resources import files
 
@@ -22,6 +22,12 @@ _MEASURE_TABLE = (
 _MEASURE_BTREE = """
     SELECT index_size, (deleted_pages + empty_pages) * %(block)s, leaf_pages * %(block)s * (1 - avg_leaf_density / 100)
     FROM {schema}.pgstatindex(%(relation)s::oid::regclass) WHERE leaf_pages > 0"""
+
+_KEEPS_TIMES = (
+    b"SELECT current_setting('track_commit_timestamp')::boolean "
+    b"AND has_function_privilege('pg_control_checkpoint()', 'execute')"
+)
+_FIRST_TIME = b"SELECT pg_xact_commit_timestamp(nullif(oldest_commit_ts_xid, '0'::xid)) FROM pg_control_checkpoint()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +183,7 @@ class Index:
         is_identity: what logical replication knows rows by,
         serves_foreign_key: the deletion of what this table refers to.
         is_valid: Whether queries may use it.
-        made_at: When; None unless the server keeps times of commits.
+        made_at: When, or for one from before, since when the server has kept times of commits; None unless it does.
     """
 
     oid: int
@@ -311,7 +317,7 @@ def read(connection: Connection, least_bytes: int) -> Readings:
     (circumstances,) = _ask(connection, Circumstances, "circumstances")
     if circumstances.is_standby:
         raise RefusedError("OPS_UPKEEP_DSN names a standby, which knows nothing of dead rows: name the primary.")
-    tables, indexes = _ask(connection, Table, "tables"), _ask(connection, Index, "indexes")
+    tables, indexes = _ask(connection, Table, "tables"), _dated(connection, _ask(connection, Index, "indexes"))
     large = [each for each in tables if _size(each, circumstances) >= least_bytes]
     btrees = [each for each in indexes if each.method == "btree" and _size(each, circumstances) >= least_bytes]
     columns: dict[int, list[Column]] = {}
@@ -344,6 +350,14 @@ def _ask[Row](
     query = files(__package__).joinpath(f"{name}.sql").read_bytes()
     with connection.cursor(row_factory=class_row(row)) as cursor:
         return cursor.execute(query, values).fetchall()
+
+
+def _dated(connection: Connection, indexes: list[Index]) -> list[Index]:
+    """One without a time is from before the first that is kept. Changed later, one seems younger, and never older."""
+    if not (connection.execute(_KEEPS_TIMES).fetchone() or (False,))[0]:
+        return indexes
+    (first,) = connection.execute(_FIRST_TIME).fetchone() or (None,)
+    return [replace(each, made_at=each.made_at or first) for each in indexes]
 
 
 def _measure(

@@ -36,6 +36,8 @@ from tests.support.remembered import (
     made,
     ran,
     remembering,
+    tallied,
+    tallied_on,
     ticked,
     told,
 )
@@ -141,6 +143,23 @@ def test_old_runs_are_gone_and_the_newest_of_everything_is_as_before(
     assert {run.run_id for run in again.plan.gone} == {partitions[0]}, "the last is the newest of its asset"
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning")  # Dagster's own
+def test_a_checked_partition_is_kept_as_long_as_any_and_then_leaves_nothing(
+    own: Settings, instance: dg.DagsterInstance
+) -> None:
+    old = [tallied_on(instance, 500 - day, f"2026-01-0{day}") for day in (1, 2, 3)]
+    younger = [tallied_on(instance, 300 - day, f"2026-01-0{day}") for day in (4, 5)]
+    planned = {row[1] for row in all_there_is(instance)["checks"] if row[2] == "PLANNED"}
+    assert planned == {*old, *younger}, "of a check apart from its asset, Dagster leaves the plan of each partition"
+
+    done = prune(own, instance)
+
+    assert {run.run_id for run in done.plan.gone} == {*old}
+    assert done.plan.kept == {Reason.PARTITION: 1, Reason.NEWEST: 1}
+    assert {run_id for _, run_id, _ in all_there_is(instance)["checks"]} == {*younger}
+    assert instance.get_materialized_partitions(tallied.key) == {"2026-01-04", "2026-01-05"}
+
+
 def test_a_dry_run_changes_nothing_and_says_what_would_go(own: Settings, instance: dg.DagsterInstance) -> None:
     old = [told(instance, 100) for _ in range(3)]
     told(instance, 1)
@@ -191,6 +210,39 @@ def test_what_is_open_stays_with_what_it_builds_on(own: Settings, brief: dg.Dags
     assert done.plan.kept == {Reason.OPEN: 1}
     (note,) = done.plan.notes
     assert stuck in note
+
+
+def test_the_group_of_a_kept_retry_is_found_and_goes_once_the_retry_has_gone(
+    own: Settings, instance: dg.DagsterInstance
+) -> None:
+    def again(root: str, parent: str, days: float, backup_id: str = "") -> str:
+        tags = {"dagster/root_run_id": root, "dagster/parent_run_id": parent}
+        return told(instance, days, backup_id=backup_id, root_run_id=root, parent_run_id=parent, tags=tags)
+
+    root = told(instance, 303, status=DagsterRunStatus.FAILURE)
+    parent = again(root, root, 302)
+    evidence = again(root, parent, 301, "kept")
+    other = told(instance, 303, status=DagsterRunStatus.FAILURE)
+    retry = again(other, other, 301)
+    young = told(instance, 1)
+
+    done = prune(own, instance)
+
+    assert {run.run_id for run in done.plan.gone} == {retry}
+    assert done.plan.kept == {Reason.RETRIED: 3, Reason.EVIDENCE: 1}
+    found = instance.get_run_group(evidence)
+    assert found is not None
+    assert (found[0], {run.run_id for run in found[1]}) == (root, {root, parent, evidence})
+    assert {run.run_id for run in prune(own, instance).plan.gone} == {other}
+    assert prune(own, instance).plan.gone == ()
+    assert run_ids(instance) == {root, parent, evidence, young}
+
+
+def test_ticks_that_are_kept_for_longer_than_calendars_reach(own: Settings) -> None:
+    for_ever = {"sensor": {"purge_after_days": {"skipped": 10_000_000}}}
+    with dg.instance_for_test(overrides={"retention": for_ever}) as instance:
+        ticked(instance, "canaries", (900, TickStatus.SKIPPED), (1, TickStatus.SKIPPED))
+        assert prune(own, instance).ticks == {}
 
 
 def test_runs_of_a_backfill_stay_until_it_has_ended(own: Settings, brief: dg.DagsterInstance) -> None:

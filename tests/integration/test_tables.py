@@ -28,6 +28,7 @@ from ops_workflows.tables.thresholds import Thresholds
 from ops_workflows.tables.vacuum import dead_rows_due
 from tests.support.command import as_environment, ops_here
 from tests.support.schema import MIGRATIONS, Database, own_database, rows, wait_for
+from tests.support.servers import scratch_server
 
 STRICT = Thresholds(
     least_bytes=500_000,
@@ -279,6 +280,30 @@ def test_idle_indexes_of_partitions_count_as_one_and_foreign_keys_keep_theirs(
     assert (young.verdict, "counters began only at" in young.said) == (Verdict.UNKNOWN, True)
     assert rows(database.owner, "select count(*) from p where y = 7 and x < 10000") == [(1,)]
     assert found(own, Kind.NO_UNUSED_INDEX).verdict is Verdict.OK
+
+
+def test_how_old_an_idle_index_is_the_server_knows_once_it_keeps_times_of_commits() -> None:
+    with scratch_server() as server:
+        own = Settings(upkeep_dsn=SecretStr(server.dsn("ops_upkeep")))
+        with server.connect() as connection:
+            connection.execute("create table t as select n as x, n as y from generate_series(1, 20000) n")
+            connection.execute("create index before on t (x)")
+            connection.execute("alter system set track_commit_timestamp = on")
+        hidden = of(found(own, Kind.NO_UNUSED_INDEX), "public.before")
+        assert hidden.verdict is Verdict.UNKNOWN
+        server.server.stop("fast")
+        server.server.start()
+        with server.connect() as connection:
+            connection.execute("create index after on t (y)")
+            connection.execute("checkpoint")
+            ((kept, made),) = connection.execute(
+                "select c.at, pg_xact_commit_timestamp(xmin) from pg_index, lateral (select pg_xact_commit_timestamp("
+                "oldest_commit_ts_xid) as at from pg_control_checkpoint()) c where indexrelid = 'after'::regclass"
+            ).fetchall()
+        with connect(server.dsn("ops_upkeep"), dbname="postgres") as connection:
+            ages = {each.name: each.made_at for each in read(connection, 0).indexes if each.table_name == "public.t"}
+        assert ages == {"public.before": kept, "public.after": made}
+        assert {each.verdict for each in found(own, Kind.NO_UNUSED_INDEX).findings} == {Verdict.WARNING}
 
 
 def test_tables_that_were_never_analyzed_partitioned_ones_too(own: Settings, database: Database) -> None:

@@ -48,6 +48,18 @@ def daily() -> None:
     """Such as statistics by day."""
 
 
+@dg.asset(partitions_def=DAYS, check_specs=[dg.AssetCheckSpec("counted", asset="tallied")])
+def tallied() -> Iterator[dg.MaterializeResult[None]]:
+    """Such as statistics by day, with a check of its own, and with one apart from it, which knows of no partition."""
+    yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True)])
+
+
+@dg.asset_check(asset=tallied)
+def plausible() -> dg.AssetCheckResult:
+    """Passes."""
+    return dg.AssetCheckResult(passed=True)
+
+
 CHECK = dg.AssetCheckKey(made.key, "sound")
 
 
@@ -67,6 +79,16 @@ def ran(instance: dg.DagsterInstance, days: float, *, partition: str | None = No
         done = dg.materialize(
             [made], instance=instance, run_config={"ops": {"made": {"config": config}}}, raise_on_error=False
         )
+    age(instance, done.run_id, days)
+    return done.run_id
+
+
+def tallied_on(instance: dg.DagsterInstance, days: float, partition: str) -> str:
+    """A run that ended so many days ago, of the asset of which each partition is checked."""
+    job = dg.Definitions(
+        assets=[tallied], asset_checks=[plausible], jobs=[dg.define_asset_job("tally", selection="*")]
+    ).resolve_job_def("tally")
+    done = job.execute_in_process(instance=instance, partition_key=partition)
     age(instance, done.run_id, days)
     return done.run_id
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from ops_workflows.errors import ConfigurationError
+from ops_workflows.run_history.defs import HistoryConfig
 from ops_workflows.run_history.held import held_backups
 from ops_workflows.run_history.plan import Held, HistoryPlan, Named, Policy, Reason, RunFacts, decide, plan
-from ops_workflows.settings import Settings
+from ops_workflows.settings import MOST_DAYS, Settings
 
 NOW = datetime(2026, 3, 29, 5, 50, tzinfo=UTC)
 POLICY = Policy(timedelta(days=30), timedelta(days=180), timedelta(days=400))
@@ -48,6 +51,8 @@ def planned(*runs: RunFacts, held: Held = HELD, most: int = 100) -> HistoryPlan:
         (run(400, newest_partition_of=frozenset({"query_stats_hourly"})), None),
         (run(31, newest_partition_of=frozenset({"a"}), newest_of=frozenset({"a"})), Reason.NEWEST),
         (run(9000, opened_by="backfill abcd"), Reason.OPEN),
+        (run(9000, is_retried=True), Reason.RETRIED),
+        (run(29, is_retried=True), Reason.YOUNG),
         (run(9000, names=named(KEPT)), Reason.EVIDENCE),
         (run(9000, names=named(KEPT, None)), Reason.EVIDENCE),
         (run(9000, names=named(KEPT) | named(GONE)), Reason.EVIDENCE),
@@ -112,6 +117,7 @@ facts = st.builds(
     newest_of=names,
     newest_partition_of=names,
     opened_by=st.sampled_from(["", "", "run x"]),
+    is_retried=st.booleans(),
     names=st.frozensets(st.builds(Named, st.sampled_from([KEPT, GONE]), st.sampled_from([CLUSTER, "1", None]))),
 )
 
@@ -132,9 +138,29 @@ def test_nothing_goes_that_has_to_stay_and_what_need_not_does_in_the_end(
         assert each.ended <= NOW - timedelta(days=30 if each.succeeded else 180)
         assert not each.newest_of
         assert not each.opened_by
+        assert not each.is_retried
         assert all(held.has(name) is False for name in each.names)
     assert all(decide(each, POLICY, held, NOW) is not None for each in left)
     assert sum(done.kept.values()) == len(left)
+
+
+@pytest.mark.parametrize("which", ["SUCCESS", "FAILURE", "PARTITION", "EVENT"])
+def test_an_age_that_no_calendar_reaches_back_to_is_refused(
+    which: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    variable = f"OPS_HISTORY_{which}_DAYS"
+    monkeypatch.setenv(variable, str(MOST_DAYS))
+    assert getattr(Settings.read(tmp_path), f"history_{which.lower()}_days") == MOST_DAYS
+    monkeypatch.setenv(variable, "1000000")
+    with pytest.raises(ConfigurationError, match=f"{variable} cannot be used"):
+        Settings.read(tmp_path)
+
+
+@pytest.mark.parametrize("which", ["success_days", "failure_days", "event_days", "tick_days"])
+def test_nor_does_the_job_take_one(which: str) -> None:
+    assert getattr(HistoryConfig.model_validate({which: MOST_DAYS}), which) == MOST_DAYS
+    with pytest.raises(ValidationError, match=which):
+        HistoryConfig.model_validate({which: 1_000_000})
 
 
 def test_what_is_held_is_seen_by_name_in_both_repositories(tmp_path: Path) -> None:

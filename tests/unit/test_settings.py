@@ -40,6 +40,19 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_secrets(
         ("OPS_S3_THREADS", "0"),
         ("OPS_BACKUP_CODEC", "hunter2"),
         ("OPS_STALL_SECONDS", "-1"),
+        *(
+            (f"OPS_{name}", value)
+            for name in (
+                "PRUNE_UNEXPIRING_DAYS",
+                "PRUNE_MOST_SECONDS",
+                "PRUNE_MOST_CANARY_MS",
+                "PRUNE_MOST_LAG_SECONDS",
+                "REDIS_STALE_DAYS",
+                "REDIS_MOST_SECONDS",
+            )
+            for value in ("inf", "nan", "1e300", "10000000000")
+        ),
+        ("OPS_REDIS_EXPIRY_SECONDS", "1" + "0" * 18),
     ],
 )
 def test_a_value_that_cannot_be_right_is_named_and_not_repeated(

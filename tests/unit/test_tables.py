@@ -130,6 +130,10 @@ def readings(
     return Readings(circumstances, tables, parents, indexes, numbers, holders, vacuums, columns or {}, measured or {})
 
 
+def duplicates(looked: Readings) -> Outcome:
+    return duplicate(looked, LIMITS)
+
+
 def only(outcome: Outcome) -> Finding:
     (found,) = outcome.findings
     return found
@@ -408,15 +412,36 @@ def test_whether_an_index_replaces_another(other: dict[str, object], index: dict
 
 def test_of_two_alike_the_one_that_is_used_and_that_something_rests_on_stays() -> None:
     twin = replace(INDEX, oid=12, root=12, name="public.twin", scans=5)
-    assert only(duplicate(readings(indexes=[INDEX, twin]))).what == "public.t_a"
+    assert only(duplicates(readings(indexes=[INDEX, twin]))).what == "public.t_a"
     primary = replace(INDEX, oid=13, root=13, name="public.t_pkey", is_unique=True, is_primary=True)
     constraint = replace(twin, is_unique=True, unique_constraint="twin", name="public.twin")
-    found = only(duplicate(readings(indexes=[constraint, primary])))
+    found = only(duplicates(readings(indexes=[constraint, primary])))
     assert found.do == "ALTER TABLE public.t DROP CONSTRAINT twin"
-    assert duplicate(readings(indexes=[replace(constraint, is_referenced=True), primary])).findings == ()
-    assert only(duplicate(readings(indexes=[AB, INDEX]))).do == "DROP INDEX CONCURRENTLY public.t_a"
+    assert duplicates(readings(indexes=[replace(constraint, is_referenced=True), primary])).findings == ()
+    assert only(duplicates(readings(indexes=[AB, INDEX]))).do == "DROP INDEX CONCURRENTLY public.t_a"
     elsewhere = replace(AB, table_oid=2)
-    assert duplicate(readings(indexes=[elsewhere, INDEX])).findings == ()
+    assert duplicates(readings(indexes=[elsewhere, INDEX])).findings == ()
+
+
+def test_an_idle_index_is_no_reason_to_drop_one_that_is_used() -> None:
+    used = replace(INDEX, scans=5, made_at=NOW - timedelta(days=90))
+    wider = replace(used, oid=12, root=12, name="public.t_a_with_b", included=[2], scans=0)
+    for made in (wider.made_at, None):
+        looked = readings(indexes=[used, replace(wider, made_at=made)])
+        assert only(unused(looked, LIMITS)).do.endswith("DROP INDEX CONCURRENTLY public.t_a_with_b")
+        assert duplicates(looked).findings == (), "of the two, one has to stay"
+    assert only(duplicates(readings(indexes=[used, replace(wider, scans=1)]))).what == "public.t_a"
+    assert only(duplicates(readings(indexes=[replace(used, scans=0), wider]))).what == "public.t_a"
+    assert only(duplicates(readings(indexes=[used, replace(wider, bytes=8192)]))).what == "public.t_a"
+
+
+def test_of_two_alike_on_a_partitioned_table_the_idle_one_is_superfluous() -> None:
+    first = replace(INDEX, name="public.p_a", is_partitioned=True, bytes=0)
+    second = replace(first, oid=14, root=14, name="public.p_a2")
+    part = replace(INDEX, oid=20, table_oid=2, root=10, is_attached=True, name="public.p1_a")
+    busy = replace(part, oid=22, root=14, name="public.p1_a2", scans=7)
+    looked = readings(indexes=[first, part, second, busy])
+    assert only(duplicates(looked)).what == only(unused(looked, LIMITS)).what == "public.p_a"
 
 
 def test_an_index_of_partitions_is_one_with_theirs() -> None:
@@ -429,7 +454,7 @@ def test_an_index_of_partitions_is_one_with_theirs() -> None:
     assert (idle.what, idle.bytes) == ("public.p_a", 20 * MB)
     assert idle.do.endswith("DROP INDEX public.p_a")
     both = readings(indexes=[whole, part, twin, replace(part, oid=22, root=14, name="public.p1_a2")])
-    found = only(duplicate(both))
+    found = only(duplicates(both))
     assert (found.what, found.bytes) == ("public.p_a2", 20 * MB), "those of partitions go with it, and are not said"
 
 
@@ -448,8 +473,9 @@ def test_an_index_of_partitions_is_one_with_theirs() -> None:
     ],
 )
 def test_an_index_that_is_used_or_needed_or_small_is_none_to_drop(changed: dict[str, bool]) -> None:
-    assert only(unused(readings(indexes=[INDEX]), LIMITS)).verdict is Verdict.WARNING
-    assert unused(readings(indexes=[replace(INDEX, **changed)]), LIMITS).findings == ()  # type: ignore[arg-type]
+    old = replace(INDEX, made_at=NOW - timedelta(days=90))
+    assert only(unused(readings(indexes=[old]), LIMITS)).verdict is Verdict.WARNING
+    assert unused(readings(indexes=[replace(old, **changed)]), LIMITS).findings == ()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -459,6 +485,18 @@ def test_an_index_that_is_used_or_needed_or_small_is_none_to_drop(changed: dict[
 def test_whether_a_young_index_is_used_nobody_knows(counted: datetime | None, made: datetime | None) -> None:
     looked = readings(replace(SERVER, counted_since=counted), indexes=[replace(INDEX, made_at=made)])
     assert only(unused(looked, LIMITS)).verdict is Verdict.UNKNOWN
+
+
+def test_that_the_age_of_an_idle_index_is_not_known_is_said_before_anything_is_advised() -> None:
+    counted = NOW - timedelta(days=60)
+    known = only(unused(readings(indexes=[replace(INDEX, made_at=NOW - timedelta(days=45))]), LIMITS))
+    assert (known.verdict, known.bytes) == (Verdict.WARNING, 20 * MB)
+    assert known.said.endswith(f"since {NOW - timedelta(days=45):%Y-%m-%d %H:%M} UTC.")
+    hidden = only(unused(readings(indexes=[INDEX]), LIMITS))
+    assert (hidden.verdict, hidden.bytes) == (Verdict.UNKNOWN, 20 * MB)
+    assert f"since {counted:%Y-%m-%d %H:%M} UTC, or since it was made if that was later, which" in hidden.said
+    assert hidden.do.startswith("find out first how old it is")
+    assert "if it is older than 30 days" in hidden.do
 
 
 NEVER = replace(TABLE, analyzed_at=None, has_statistics=False, reltuples=-1.0, live_rows=5_000)
