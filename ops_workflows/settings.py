@@ -218,7 +218,7 @@ class Settings(BaseSettings):
     redis_expiry_seconds: int = Field(
         30 * 86_400,
         ge=1,
-        le=36_525 * 86_400,
+        le=MOST_DAYS * 86_400,
         description="What such a key gets. Default: 30 days, as rows of panchangam_cache do.",
     )
     redis_stale: str = Field(
@@ -229,7 +229,7 @@ class Settings(BaseSettings):
     redis_stale_days: float = Field(
         90,
         gt=0,
-        le=36_525,
+        le=MOST_DAYS,
         description="Unread for so long, they go. Default: three times what a cached calculation lives.",
     )
     redis_keys_per_second: int = Field(
@@ -272,13 +272,13 @@ class Settings(BaseSettings):
     prune_unexpiring_days: float = Field(
         90,
         gt=0,
-        le=36_525,
+        le=MOST_DAYS,
         description="Rows without expiry go when older. Default: three times what those with one live.",
     )
     prune_far_days: float = Field(
         366,
         gt=0,
-        le=36_525,
+        le=MOST_DAYS,
         description="Rows that expire later than in so many days are reported, and never touched. Default: a year.",
     )
     prune_most_canary_ms: float = Field(
@@ -290,7 +290,7 @@ class Settings(BaseSettings):
     prune_most_lag_seconds: float = Field(
         10,
         ge=0,
-        le=36_525 * 86_400,
+        le=MOST_DAYS * 86_400,
         description="Pause while a standby is further behind. Default: a sixth of what backups put up with.",
     )
     prune_most_lag_bytes: int = Field(
@@ -350,7 +350,10 @@ class Settings(BaseSettings):
         3600, gt=0, description="How long a transaction may keep vacuums from cleaning up. Default: an hour."
     )
     tables_unused_days: float = Field(
-        30, gt=0, le=MOST_DAYS, description="How long an index lies idle before it is reported. Default: over a month's end."
+        30,
+        gt=0,
+        le=MOST_DAYS,
+        description="How long an index lies idle before it is reported. Default: over a month's end.",
     )
 
     @field_validator("s3_prefix")

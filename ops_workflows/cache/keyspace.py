@@ -1,5 +1,6 @@
 """What a Valkey or Redis server is asked to let go, and what it reported of itself: no server needed to read this."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -39,6 +40,7 @@ class ServerFacts:
         hits: Reads that found their key since.
         misses: Reads that did not.
         clustered: Whether it is part of a cluster.
+        loading: Whether it still loads its dataset, and the figures are those of a part.
         databases: Keys by database number, of those that have any.
     """
 
@@ -51,6 +53,7 @@ class ServerFacts:
     hits: int
     misses: int
     clustered: bool
+    loading: bool
     databases: Mapping[int, int]
 
     @property
@@ -63,6 +66,16 @@ class ServerFacts:
     def knows_age(self) -> bool:
         """Whether it can say for how long a key was not read; under LFU it counts something else in that place."""
         return not self.policy.endswith("-lfu")
+
+    @property
+    def refuses_when_full(self) -> bool:
+        """Whether writes fail once its memory is used up, as nothing is evicted."""
+        return self.most_bytes > 0 and self.policy == "noeviction"
+
+    @property
+    def fullness(self) -> float | None:
+        """Fraction of the memory it may use that it uses; None without a bound."""
+        return self.used_bytes / self.most_bytes if self.most_bytes else None
 
 
 @dataclass(slots=True)
@@ -95,6 +108,51 @@ def patterns(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def matching(pattern: str) -> re.Pattern[bytes]:
+    r"""What the server takes for a match of a pattern of its own, of the whole key.
+
+    It knows `*`, `?`, sets such as `[a-c]` and `[^ab]`, and `\` before a character that means itself; a set that is
+    not closed ends with the pattern.
+    """
+    text, parts = pattern.encode(), []
+    while text:
+        sign, text = text[:1], text[1:]
+        if sign == b"*":
+            parts.append(b".*")
+        elif sign == b"?":
+            parts.append(b".")
+        elif sign == b"[":
+            part, text = _set(text)
+            parts.append(part)
+        else:
+            if sign == b"\\" and text:
+                sign, text = text[:1], text[1:]
+            parts.append(re.escape(sign))
+    return re.compile(b"(?s:" + b"".join(parts) + rb")\Z")
+
+
+def _set(text: bytes) -> tuple[bytes, bytes]:
+    """The set that a pattern begins with, after its bracket, and the pattern behind it."""
+    negated = text.startswith(b"^")
+    text = text[negated:]
+    members: set[int] = set()
+    while text and text[:1] != b"]":
+        if text[:1] == b"\\" and len(text) > 1:
+            members.add(text[1])
+            text = text[2:]
+        elif len(text) > 2 and text[1:2] == b"-":  # noqa: PLR2004 - three bytes, as in a-z
+            first, last = sorted((text[0], text[2]))
+            members |= set(range(first, last + 1))
+            text = text[3:]
+        else:
+            members.add(text[0])
+            text = text[1:]
+    if negated:
+        members = set(range(256)) - members
+    inside = b"".join(b"\\x%02x" % each for each in sorted(members))
+    return (b"[" + inside + b"]" if inside else b"(?!)"), text[1:]
+
+
 def read_facts(info: Mapping[str, object]) -> ServerFacts:
     """What INFO says, as the client has parsed it."""
 
@@ -117,6 +175,7 @@ def read_facts(info: Mapping[str, object]) -> ServerFacts:
         hits=number("keyspace_hits"),
         misses=number("keyspace_misses"),
         clustered=number("cluster_enabled") == 1,
+        loading=number("loading") == 1,
         databases=counts,
     )
 

@@ -6,6 +6,7 @@ from datetime import datetime, time
 FIRST_BATCH = 1_000
 _LEAST_BATCH = 100
 _MOST_BATCH = 20_000
+_LEAST_VACUUM_SECONDS = 10
 _MOST_CHANGE = 2.0  # one batch that was slow or quick by chance does not decide alone
 
 
@@ -53,6 +54,7 @@ class Burden:
         slot: The replication slot that keeps the most of the log; empty without one.
         slot_bytes: How much that is.
         maintained: Whether a vacuum, an ANALYZE or the building of an index works on the table.
+        unarchived_bytes: How much of the log waits for archiving, as far as that is known.
     """
 
     at: datetime
@@ -63,6 +65,7 @@ class Burden:
     slot: str = ""
     slot_bytes: int = 0
     maintained: bool = False
+    unarchived_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,17 @@ def why_pause(burden: Burden, limits: Limits) -> str | None:
             burden.slot_bytes > limits.slot_bytes,
             f"the slot {burden.slot} keeps {_megabytes(burden.slot_bytes)} of log, of {_megabytes(limits.slot_bytes)}",
         ),
+        (
+            burden.unarchived_bytes > limits.slot_bytes,
+            f"{_megabytes(burden.unarchived_bytes)} of log wait for archiving, of {_megabytes(limits.slot_bytes)}",
+        ),
     )
     return next((reason for holds, reason in reasons if holds), None)
+
+
+def vacuum_seconds(left_seconds: float) -> int:
+    """How long a vacuum may take of what a run has left, which deleting may have used up."""
+    return max(_LEAST_VACUUM_SECONDS, round(left_seconds))
 
 
 def _megabytes(count: int) -> str:

@@ -14,9 +14,9 @@ import psycopg
 from psycopg import errors
 
 from ops_workflows.cache.burden import Observer, observing
-from ops_workflows.cache.pace import FIRST_BATCH, Limits, Window, next_batch, to_rest, why_pause
-from ops_workflows.cache.table import TableState, table_state, vacuum_if_it_pays
-from ops_workflows.errors import RefusedError
+from ops_workflows.cache.pace import FIRST_BATCH, Limits, Window, next_batch, to_rest, vacuum_seconds, why_pause
+from ops_workflows.cache.table import TABLE, Left, TableState, table_state, vacuum_if_it_pays, what_is_left
+from ops_workflows.errors import DatabaseError, RefusedError
 from ops_workflows.postgres.connection import Connection, connect
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.settings import Settings
@@ -25,8 +25,11 @@ _KEY = 0x6F70735F7072756E  # “ops_prun”
 _LOCK_PATIENCE_SECONDS = 5
 _LOOK_SECONDS = 0.5  # between two looks at what the server bears
 _POLL_SECONDS = 0.25
+_MOST_IN_VAIN = 10  # batches in a row whose rows were all changed under them, before these are left to the next run
 _HERE = files(__package__)
-_PRUNABLE = _HERE.joinpath("prunable.sql").read_text().encode()
+_PRUNABLE, _OTHERS = (_HERE.joinpath(f"{name}.sql").read_text().encode() for name in ("prunable", "others"))
+_THROUGH = "nothing more to prune"
+_FROM_THE_OLDEST = "-infinity"
 _BATCHES = {
     name: _HERE.joinpath(f"{name}.sql").read_text().encode()
     for name in ("expired", "unexpiring")
@@ -42,12 +45,14 @@ class PrunePlan:
         unexpiring: Rows that never expire and are older than the limit.
         cutoffs: By these two names, the moment before which rows go.
         table: What the table holds.
+        left: What is not touched, and deserves a look; None while somebody has the table to themselves.
     """
 
     expired: int
     unexpiring: int
     cutoffs: dict[str, datetime]
     table: TableState
+    left: Left | None
 
     @property
     def rows(self) -> int:
@@ -67,8 +72,13 @@ class Pruned:
         batches: How many, each a transaction.
         pauses: Seconds that it paused, by reason; of a reason with figures, as they were first.
         ended: Why it ended.
+        deleting_seconds: How long that took, with rests and pauses.
+        in_time: Whether it ended of itself, and not because its time was up.
+        stay: Rows that should have gone and are there; None while somebody has the table to themselves.
         vacuum: What was done about dead rows.
+        vacuum_seconds: How long that took.
         seconds: How long all took.
+        left: What was not touched, and deserves a look; None while somebody has the table to themselves.
         notes: What else deserves a sentence.
     """
 
@@ -78,9 +88,14 @@ class Pruned:
     row_bytes: int = 0
     batches: int = 0
     pauses: dict[str, float] = field(default_factory=dict)
-    ended: str = "nothing more to prune"
+    ended: str = _THROUGH
+    in_time: bool = True
+    stay: int | None = None
+    deleting_seconds: float = 0.0
     vacuum: str = ""
+    vacuum_seconds: float = 0.0
     seconds: float = 0.0
+    left: Left | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -88,21 +103,30 @@ class Pruned:
         """All rows that went."""
         return sum(self.rows.values())
 
+    @property
+    def in_vain(self) -> bool:
+        """Whether it was held up all the time, and nothing has come of it although there was something to do."""
+        return not (self.in_time or self.total or self.stay == 0)
+
 
 def plan_prune(settings: Settings) -> PrunePlan:
     """Count what would go, and delete nothing.
 
     Raises:
         ConfigurationError: OPS_UPKEEP_DSN is not set, or its database has no such table.
-        DatabaseError: It cannot be reached, or fails.
+        DatabaseError: It cannot be reached, or fails, or somebody has the table to themselves.
         RefusedError: The server is a standby.
     """
     with _connected(settings) as connection:
         cutoffs = _cutoffs(connection, settings)
         state = table_state(connection)
-        row = connection.execute(_PRUNABLE, cutoffs).fetchone()
-        expired, unexpiring = row or (0, 0)
-        return PrunePlan(expired, unexpiring, cutoffs, state)
+        if (counted := _prunable(connection, cutoffs)) is None:
+            raise DatabaseError(
+                f"What would go cannot be counted: a session has {TABLE} of {connection.info.dbname} to itself. "
+                "To do: wait until it has finished; pg_locks names it."
+            )
+        expired, unexpiring = counted
+        return PrunePlan(expired, unexpiring, cutoffs, state, what_is_left(connection, settings.prune_far_days))
 
 
 def prune(settings: Settings, progress: Progress = SILENT) -> Pruned:
@@ -121,19 +145,62 @@ def prune(settings: Settings, progress: Progress = SILENT) -> Pruned:
     with (
         _connected(settings) as connection,
         _alone(connection),
-        observing(settings.require("upkeep_dsn"), timeout=timeout, receiver=settings.wal_application_name) as observer,
+        observing(
+            settings.require("upkeep_dsn"),
+            timeout=timeout,
+            receiver=settings.wal_application_name,
+            say=progress.say,
+        ) as observer,
     ):
         state = table_state(connection)
         done = Pruned(state, state)
         progress.begin("pruning", None, "rows")
         deadline = began + settings.prune_most_seconds
-        _Run(settings, connection, observer, done=done, progress=progress, deadline=deadline).run()
-        longest = max(1, round(settings.prune_most_seconds))
-        done.vacuum = vacuum_if_it_pays(connection, settings.prune_vacuum_fraction, longest)
+        cutoffs = _cutoffs(connection, settings)
+        _Run(settings, connection, observer, done=done, progress=progress, deadline=deadline).run(cutoffs)
+        done.deleting_seconds = time.monotonic() - began
+        _vacuum(settings, connection, done, deadline - time.monotonic())
         done.after = table_state(connection)
+        done.left = what_is_left(connection, settings.prune_far_days)
+        _look_back(connection, cutoffs, done)
         done.seconds = time.monotonic() - began
-        done.notes += [observer.blind] if observer.blind else []
+        done.notes += [*([observer.blind] if observer.blind else []), *observer.lost.values()]
     return done
+
+
+def _look_back(connection: Connection, cutoffs: dict[str, datetime], done: Pruned) -> None:
+    """Count what should have gone and is there, and say so."""
+    counted = _prunable(connection, cutoffs)
+    done.stay = None if counted is None else sum(counted)
+    if done.ended == _THROUGH and done.stay:
+        done.ended = f"{done.stay:,} rows that were locked or changed meanwhile stay, and nothing more is to prune"
+    elif done.in_vain:
+        rows = (
+            "nothing could be deleted, and what should go stays"
+            if done.stay is None
+            else (f"nothing could be deleted, and {done.stay:,} rows that should go stay")
+        )
+        done.ended = f"{rows}: {done.ended}"
+
+
+def _prunable(connection: Connection, cutoffs: dict[str, datetime]) -> tuple[int, int] | None:
+    """How many rows should go, by reason; None while somebody has the table to themselves."""
+    try:
+        row = connection.execute(_PRUNABLE, cutoffs).fetchone()
+    except errors.LockNotAvailable:
+        return None
+    if row is None:
+        raise AssertionError("the query has one row whatever the table holds")
+    return int(row[0]), int(row[1])
+
+
+def _vacuum(settings: Settings, connection: Connection, done: Pruned, left_seconds: float) -> None:
+    """Vacuum if it pays: as autovacuum does by default while others are at work, and at full speed when nobody is."""
+    began = time.monotonic()
+    connection.execute("SELECT set_config('vacuum_cost_delay', %s, false)", ["2ms" if _others(connection) else "0"])
+    done.vacuum = vacuum_if_it_pays(connection, settings.prune_vacuum_fraction, vacuum_seconds(left_seconds))
+    connection.execute("SELECT set_config('statement_timeout', %s, false)", [f"{settings.stall_seconds}s"])
+    done.vacuum_seconds = time.monotonic() - began
 
 
 class _Run:
@@ -154,12 +221,19 @@ class _Run:
         self._limits = _limits(settings)
         self._looked = -_LOOK_SECONDS
         self._size = FIRST_BATCH
+        self._duty = settings.prune_duty
+        self._after = _FROM_THE_OLDEST
 
-    def run(self) -> None:
-        for reason, before in _cutoffs(self._connection, self._settings).items():
+    def run(self, cutoffs: dict[str, datetime]) -> None:
+        for reason, before in cutoffs.items():
+            in_vain = 0
             while (batch := self._room()) and self._may_go_on():
-                deleted = self._delete(reason, before, batch)
-                if deleted is not None and deleted < batch:
+                if (went := self._delete(reason, before, batch)) is None:
+                    continue
+                deleted, picked = went
+                in_vain = 0 if deleted else in_vain + 1
+                # Locked rows are not picked, so that they do not keep us; rows that were changed meanwhile are.
+                if (picked < batch and deleted == picked) or in_vain >= _MOST_IN_VAIN:
                     break
             else:
                 return
@@ -171,7 +245,7 @@ class _Run:
         if left <= 0:
             self._done.ended = f"{most:,} rows are what one run may delete (OPS_PRUNE_MOST_ROWS)"
         elif time.monotonic() >= self._deadline:
-            self._done.ended = self._out_of_time()
+            self._end_in_want_of_time()
             return 0
         return max(0, min(self._size, left))
 
@@ -179,37 +253,49 @@ class _Run:
         """Wait while the server bears too much; false if the time ran out over it."""
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return True
-        said = ""
+        said, since = "", time.monotonic()
         while reason := why_pause(self._observer.look(), self._limits):
             if not said:
                 said = reason
                 self._progress.say(f"Pruning pauses: {reason}.")
-            if not self._pause(said):
-                self._done.ended = f"{self._out_of_time()}; the last pause: {reason}"
+            # To wait for a canary that does not come back is to pause, too.
+            since, left = self._pause(said, since)
+            if not left:
+                self._end_in_want_of_time(f"; the last pause: {reason}")
                 return False
+        if said:
+            self._count(said, since)
+        # Nobody to rest for is looked for as often as what speaks against going on.
+        self._duty = self._settings.prune_duty if _others(self._connection) else 1.0
         self._looked = time.monotonic()
         return True
 
-    def _pause(self, reason: str) -> bool:
-        """A moment's pause; false if the time has run out."""
+    def _pause(self, reason: str, since: float) -> tuple[float, bool]:
+        """A moment's pause, counted from `since`: until when that is, and whether there was time for it."""
         left = self._deadline - time.monotonic()
-        if left <= 0:
-            return False
-        seconds = min(_POLL_SECONDS, left)
-        time.sleep(seconds)
-        self._done.pauses[reason] = self._done.pauses.get(reason, 0.0) + seconds
-        return True
+        if left > 0:
+            time.sleep(min(_POLL_SECONDS, left))
+        return self._count(reason, since), left > 0
 
-    def _delete(self, reason: str, before: datetime, batch: int) -> int | None:
-        """One batch: how many rows went; None if the table was locked against us."""
+    def _count(self, reason: str, since: float) -> float:
+        """Count as a pause what has passed since; until when that is."""
+        now = time.monotonic()
+        self._done.pauses[reason] = self._done.pauses.get(reason, 0.0) + now - since
+        return now
+
+    def _delete(self, reason: str, before: datetime, batch: int) -> tuple[int, int] | None:
+        """One batch: how many rows went, and were picked; None if the table was locked against us."""
         began = time.monotonic()
         try:
-            row = self._connection.execute(_BATCHES[reason], {"before": before, "rows": batch}).fetchone()
+            values = {"before": before, "after": self._after, "rows": batch}
+            row = self._connection.execute(_BATCHES[reason], values).fetchone()
         except errors.LockNotAvailable:
-            self._pause("the table is locked")
+            self._pause("the table is locked", began)
             self._looked = -_LOOK_SECONDS
             return None
-        deleted, size = row or (0, 0)
+        deleted, size, reached, picked = row or (0, 0, None, 0)
+        if deleted == picked:  # else what was changed meanwhile lies before where it ended
+            self._after = reached or self._after
         seconds = time.monotonic() - began
         if deleted:
             self._size = next_batch(deleted, seconds, self._settings.prune_batch_seconds)
@@ -218,11 +304,13 @@ class _Run:
         self._done.batches += bool(deleted)
         self._progress.advance(self._done.total)
         left = max(0.0, self._deadline - time.monotonic())
-        time.sleep(min(to_rest(seconds, self._settings.prune_duty), left))
-        return int(deleted)
+        time.sleep(min(to_rest(seconds, self._duty), left))
+        return int(deleted), int(picked)
 
-    def _out_of_time(self) -> str:
-        return f"{self._settings.prune_most_seconds:g} s are what one run may take (OPS_PRUNE_MOST_SECONDS)"
+    def _end_in_want_of_time(self, more: str = "") -> None:
+        self._done.in_time = False
+        most = f"{self._settings.prune_most_seconds:g} s"
+        self._done.ended = f"{most} are what one run may take (OPS_PRUNE_MOST_SECONDS){more}"
 
 
 def _limits(settings: Settings) -> Limits:
@@ -258,6 +346,9 @@ def _connected(settings: Settings) -> Iterator[Connection]:
     ) as connection:
         # A batch that waits for a lock on the table makes others wait behind it: it gives way, and tries again.
         connection.execute("SET lock_timeout = '250ms'")
+        # After a crash, rows of the last moment are there once more, and go with the next run: so no batch waits for
+        # the disk, and no commit of the application's waits behind it.
+        connection.execute("SET synchronous_commit = off")
         row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
         if row and row[0]:
             raise RefusedError("OPS_UPKEEP_DSN names a standby, where nothing can be pruned: name the primary.")
@@ -281,6 +372,12 @@ def _alone(connection: Connection) -> Iterator[None]:
     finally:
         with suppress(psycopg.Error):  # a lost connection has given its lock up already
             connection.execute("SELECT pg_advisory_unlock(%s)", [_KEY])
+
+
+def _others(connection: Connection) -> bool:
+    """Whether anybody else was at work on the server in the last second."""
+    row = connection.execute(_OTHERS).fetchone()
+    return row is None or bool(row[0])
 
 
 def _try(connection: Connection) -> bool:

@@ -2,7 +2,7 @@
 
 from ops_workflows.cache.keyspace import ServerFacts, Swept
 from ops_workflows.cache.prune import Pruned, PrunePlan
-from ops_workflows.cache.table import TableState
+from ops_workflows.cache.table import Left, TableState
 
 type Figures = dict[str, int | float | str | bool]
 
@@ -10,7 +10,8 @@ type Figures = dict[str, int | float | str | bool]
 def plan_figures(plan: PrunePlan) -> Figures:
     """Of what would go."""
     cutoffs: Figures = {f"{reason}_before": moment.isoformat() for reason, moment in plan.cutoffs.items()}
-    return {"expired_rows": plan.expired, "unexpiring_rows": plan.unexpiring} | cutoffs | state_figures(plan.table)
+    counts: Figures = {"expired_rows": plan.expired, "unexpiring_rows": plan.unexpiring}
+    return counts | cutoffs | left_figures(plan.left) | state_figures(plan.table)
 
 
 def pruned_figures(pruned: Pruned) -> Figures:
@@ -24,10 +25,22 @@ def pruned_figures(pruned: Pruned) -> Figures:
         "paused_seconds": round(sum(pruned.pauses.values()), 2),
         "pauses": "; ".join(f"{reason}: {seconds:.1f} s" for reason, seconds in pruned.pauses.items()) or "none",
         "ended": pruned.ended,
+        **({} if pruned.stay is None else {"rows_that_stay": pruned.stay}),
+        "deleting_seconds": round(pruned.deleting_seconds, 2),
         "vacuum": pruned.vacuum,
+        "vacuum_seconds": round(pruned.vacuum_seconds, 2),
         "notes": "\n".join(pruned.notes) or "none",
     }
-    return figures | state_figures(pruned.before, "_before") | state_figures(pruned.after, "_after")
+    states = state_figures(pruned.before, "_before") | state_figures(pruned.after, "_after")
+    return figures | left_figures(pruned.left) | states
+
+
+def left_figures(left: Left | None) -> Figures:
+    """Of what is not touched, and deserves a look."""
+    if left is None:
+        return {}
+    figures: Figures = {"far_rows": left.far}
+    return figures | {"last_expiry": left.last} if left.far else figures
 
 
 def state_figures(state: TableState, when: str = "") -> Figures:
@@ -36,7 +49,10 @@ def state_figures(state: TableState, when: str = "") -> Figures:
     if state.total_bytes is not None:
         figures[f"table_bytes{when}"] = state.total_bytes
     if state.bloat is not None:
-        figures[f"bloat{when}"] = round(state.bloat, 4)
+        name = "bloat" if state.bloat_measured else "bloat_estimate"
+        figures[f"{name}{when}"] = round(state.bloat, 4)
+    elif state.total_bytes is not None:
+        figures[f"bloat_unknown{when}"] = True
     return figures
 
 
@@ -63,5 +79,6 @@ def server_figures(facts: ServerFacts) -> Figures:
         "eviction_policy": facts.policy,
         "evicted_keys": facts.evicted,
         "expired_keys": facts.expired,
+        "loading": facts.loading,
     }
     return figures if facts.hit_rate is None else figures | {"hit_rate": round(facts.hit_rate, 4)}

@@ -10,8 +10,13 @@ from ops_workflows.cache.pace import vacuum_pays
 from ops_workflows.errors import ConfigurationError
 from ops_workflows.postgres.connection import Connection
 
+GRACE_DAYS = 1  # that an expired row may still be there: the nightly run has been over it once
 TABLE = "public.panchangam_cache"
-_STATE = files(__package__).joinpath("table_state.sql").read_text().encode()
+_HERE = files(__package__)
+_STATE, _BLOAT, _LEAN = (
+    _HERE.joinpath(f"{name}.sql").read_text().encode() for name in ("table_state", "bloat", "lean")
+)
+_MEASURE = b"SET LOCAL statement_timeout = '10s'"
 # Without truncation, which would lock everybody out for a moment, on the standbys too.
 _VACUUM = b"VACUUM (SKIP_LOCKED, TRUNCATE false, ANALYZE) public.panchangam_cache"
 _FLUSH_SINCE = 150_000
@@ -25,7 +30,8 @@ class TableState:
         live_rows: As the server's statistics know them.
         dead_rows: Likewise; what a vacuum would clean up.
         total_bytes: With indexes and values stored out of line; None while somebody has the table to themselves.
-        bloat: Fraction of the table that is dead or free, by pgstattuple; None where that is not installed for us, too.
+        bloat: Fraction of the table that is dead or free; None if unknown.
+        bloat_measured: Whether pgstattuple has measured it; else it is estimated from what the last ANALYZE found.
         vacuumed_at: When it was vacuumed last; None if never.
         may_vacuum: Whether our role may.
     """
@@ -34,6 +40,7 @@ class TableState:
     dead_rows: int
     total_bytes: int | None
     bloat: float | None
+    bloat_measured: bool
     vacuumed_at: datetime | None
     may_vacuum: bool
 
@@ -55,10 +62,45 @@ def table_state(connection: Connection) -> TableState:
         )
     live, dead, vacuumed_at, may_vacuum, pgstattuple = row
     try:
-        size, bloat = _size(connection), _bloat(connection, pgstattuple)
+        size, bloat = _size(connection), _measured(connection, pgstattuple)
+        measured = bloat is not None
+        bloat = bloat if measured else _estimated(connection)
     except errors.LockNotAvailable:
-        size, bloat = None, None
-    return TableState(live, dead, size, bloat, vacuumed_at, may_vacuum)
+        size, bloat, measured = None, None, False
+    return TableState(live, dead, size, bloat, measured, vacuumed_at, may_vacuum)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Rows that pruning leaves behind and somebody should know of, by the server's clock.
+
+    Attributes:
+        expired: Rows that expired long ago.
+        first: When the first of them did, UTC; empty without one.
+        far: Rows that expire, but implausibly late.
+        last: When the last of them does.
+    """
+
+    expired: int
+    first: str
+    far: int
+    last: str
+
+
+def what_is_left(connection: Connection, far_days: float) -> Left | None:
+    """Count what should not be there; None while somebody has the table to themselves.
+
+    Args:
+        connection: To a database with the table, with a lock_timeout.
+        far_days: After which no row should expire.
+    """
+    try:
+        row = connection.execute(_LEAN, {"grace_days": GRACE_DAYS, "far_days": far_days}).fetchone()
+    except errors.LockNotAvailable:
+        return None
+    if row is None:
+        raise AssertionError("the query has one row whatever the table holds")
+    return Left(*row)
 
 
 def vacuum_if_it_pays(connection: Connection, fraction: float, seconds: int) -> str:
@@ -93,9 +135,19 @@ def _size(connection: Connection) -> int | None:
     return int(row[0]) if row else None
 
 
-def _bloat(connection: Connection, pgstattuple: str | None) -> float | None:
+def _measured(connection: Connection, pgstattuple: str | None) -> float | None:
     if pgstattuple is None:
         return None
     query = f"SELECT (dead_tuple_percent + approx_free_percent) / 100 FROM {pgstattuple}('{TABLE}')"  # noqa: S608 - names of ours and the catalogue's
-    row = connection.execute(query.encode()).fetchone()
+    try:
+        with connection.transaction():
+            connection.execute(_MEASURE)
+            row = connection.execute(query.encode()).fetchone()
+    except errors.QueryCanceled:  # it reads all pages that were not vacuumed lately, and these are too many
+        return None
     return float(row[0]) if row else None
+
+
+def _estimated(connection: Connection) -> float | None:
+    row = connection.execute(_BLOAT).fetchone()
+    return float(row[0]) if row and row[0] is not None else None

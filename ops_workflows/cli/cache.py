@@ -25,23 +25,40 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, as without --yes.")] = False,
     json: Json = False,
 ) -> None:
-    """Show which rows and keys would go; with --yes, let them go in small steps that nobody waits for."""
+    """Show which rows and keys would go; with --yes, let them go in small steps that nobody waits for.
+
+    Leaves with 1 if pruning was held up until its time was over, and nothing could be deleted.
+    """
+    from ops_workflows.cache.checks import pruning_finding
     from ops_workflows.cache.prune import plan_prune
     from ops_workflows.cache.prune import prune as carry_out
     from ops_workflows.cache.report import plan_figures, pruned_figures, swept_figures
     from ops_workflows.cache.valkey import sweep
-    from ops_workflows.cli.render import progress
-    from ops_workflows.errors import ConfigurationError
+    from ops_workflows.cli.render import as_json, progress
+    from ops_workflows.errors import ConfigurationError, DatabaseError, OpsError
 
     if yes and dry_run:
         raise ConfigurationError("--yes and --dry-run contradict each other: leave one of them out.")
     settings = Settings.read()
+    in_vain = ""
     with progress(quiet=json) as bars:
-        table = pruned_figures(carry_out(settings, bars)) if yes else plan_figures(plan_prune(settings))
+        if yes:
+            done = carry_out(settings, bars)
+            table = pruned_figures(done)
+            in_vain = pruning_finding(done).said if done.in_vain else ""
+        else:
+            table = plan_figures(plan_prune(settings))
         if not json:
             _print("table", table)
-        keys = None if settings.redis_url is None else swept_figures(sweep(settings, bars, dry_run=not yes))
+        try:
+            keys = None if settings.redis_url is None else swept_figures(sweep(settings, bars, dry_run=not yes))
+        except OpsError as error:
+            if json:  # what has become of the table is said nevertheless
+                as_json({"applied": yes, "table": table, "keys": None, "error": str(error)})
+            raise
     _show(table, keys, json=json, applied=yes)
+    if in_vain:  # could not do it is not done
+        raise DatabaseError(in_vain)
 
 
 def status(*, json: Json = False) -> None:

@@ -121,6 +121,9 @@ def connect(dsn: str, *, timeout: int = 10, statement_seconds: int = 120, **more
             connection.longest_seconds = statement_seconds + _GRACE_SECONDS if statement_seconds else None
             limit = sql.SQL("SET statement_timeout = {}").format(sql.Literal(f"{statement_seconds}s"))
             connection.execute(limit)
+            # A role's or a database's own style would be one that the client does not read.
+            if not (connection.info.parameter_status("DateStyle") or "").startswith("ISO"):
+                connection.execute("SET datestyle = 'ISO, YMD'")
             yield connection
     except psycopg.Error as error:
         said = " ".join(str(error).split()).rstrip(".")

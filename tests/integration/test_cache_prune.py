@@ -7,47 +7,33 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from ops_workflows.cache.prune import Pruned, plan_prune, prune
-from ops_workflows.definitions import defs
-from ops_workflows.errors import CacheError, ConfigurationError, DatabaseError, RefusedError
+from ops_workflows.errors import ConfigurationError, DatabaseError, RefusedError
 from ops_workflows.local.stack import Stack
 from ops_workflows.postgres.connection import connect
-from ops_workflows.progress import Silent
 from ops_workflows.schema.apply import migrate_up
 from ops_workflows.settings import Settings
+from tests.support.cache import alive, expired, fill, left, unhindered
 from tests.support.command import as_environment, ops_here
+from tests.support.heard import Heard
 from tests.support.schema import MIGRATIONS, Database, own_database, rows, wait_for
+from tests.support.servers import HOST, free_port
 
-FILL = """
-    insert into panchangam_cache (cache_key, date, latitude, longitude, timezone, data, created_at, expires_at)
-    select {kind} || n, date '2000-01-01' + n, {latitude}, 0, 'UTC',
-        jsonb_build_object('n', n, 'pad', repeat('x', 200)), now() - interval '100 days', {expires}
-    from generate_series(1, {count}) as n"""
+_OTHERS = files("ops_workflows.cache").joinpath("others.sql").read_text().encode()
 _PROGRAM = """
 from ops_workflows.cache.prune import prune
 from ops_workflows.settings import Settings
 prune(Settings.read())
 """
-
-
-class Heard(Silent):
-    """What was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, sentence: str) -> None:
-        self.said.append(sentence)
 
 
 @pytest.fixture(scope="module")
@@ -59,38 +45,7 @@ def database(settings: Settings) -> Iterator[Database]:
 
 @pytest.fixture
 def own(settings: Settings, database: Database) -> Settings:
-    """Pruning that nothing but what a test is about holds up, on a table with neither rows nor dead ones."""
-    with connect(database.owner) as connection:
-        connection.execute("truncate panchangam_cache")
-    changed = {
-        "upkeep_dsn": SecretStr(database.upkeep),
-        "redis_url": None,
-        "prune_most_canary_ms": 5_000.0,
-        "prune_most_lag_seconds": 1e6,
-        "prune_most_lag_bytes": 2**40,
-        "prune_most_slot_bytes": 2**40,
-        "prune_most_seconds": 60.0,
-    }
-    return settings.model_copy(update=changed)
-
-
-def fill(database: Database, kind: str, count: int, expires: str, latitude: int = 1) -> None:
-    values = {"latitude": sql.Literal(latitude), "count": sql.Literal(count), "kind": sql.Literal(kind)}
-    with connect(database.owner) as connection:
-        connection.execute(sql.SQL(FILL).format(expires=sql.SQL(expires), **values))  # type: ignore[arg-type]
-
-
-def expired(database: Database, count: int) -> None:
-    fill(database, "expired:", count, "now() - n * interval '1 second'")
-
-
-def alive(database: Database, count: int) -> None:
-    fill(database, "alive:", count, "now() + interval '1 day'", latitude=2)
-
-
-def left(database: Database) -> dict[str, int]:
-    query = "select split_part(cache_key, ':', 1), count(*) from panchangam_cache group by 1"
-    return {str(kind): int(str(count)) for kind, count in rows(database.superuser, query)}
+    return unhindered(settings, database)
 
 
 def in_background(own: Settings, heard: Heard) -> tuple[threading.Thread, list[Pruned]]:
@@ -182,6 +137,20 @@ def test_killed_in_the_middle_it_has_lost_nothing_and_the_next_run_goes_on(
     assert left(database) == {"alive": 500}
 
 
+def test_it_rests_while_somebody_is_at_work(own: Settings, database: Database) -> None:
+    expired(database, 3_000)
+    brief = own.model_copy(update={"prune_duty": 0.001, "prune_most_seconds": 1.5})
+    with connect(database.owner) as other:
+        other.execute("begin")
+        busy = prune(brief)
+        other.execute("rollback")
+    assert 0 < busy.total < 3_000
+    assert "OPS_PRUNE_MOST_SECONDS" in busy.ended
+    # What is idle for a second is no reason to rest; others of this server's users come and go.
+    with connect(database.superuser, application_name="ops cache test") as looking:
+        wait_for(lambda: looking.execute(_OTHERS).fetchone() == (False,), 30)
+
+
 def test_two_at_once_are_one_too_many(own: Settings, database: Database) -> None:
     expired(database, 10)
     with connect(database.upkeep) as other:
@@ -203,12 +172,12 @@ def test_it_pauses_while_a_standby_lags_and_says_so(
             wait_for(lambda: standby.execute("select pg_get_wal_replay_pause_state()").fetchall() == [("paused",)])
             alive(database, 2_000)  # which it does not get to see
             thread, done = in_background(careful, heard)
-            wait_for(lambda: bool(heard.said))
+            wait_for(lambda: bool(heard.sentences))
             assert left(database)["expired"] == 1_500
         finally:
             standby.execute("select pg_wal_replay_resume()")
     thread.join(60)
-    assert "Pruning pauses: the standby standby is " in heard.said[0]
+    assert "Pruning pauses: the standby standby is " in heard.sentences[0]
     assert done[0].total == 1_500
     assert any("standby" in reason for reason in done[0].pauses)
     assert done[0].notes == [], "the role for upkeep sees the standbys"
@@ -224,8 +193,8 @@ def test_it_pauses_while_the_application_would_wait_and_ends_if_that_does_not_pa
         other.execute("lock table panchangam_cache in access exclusive mode")
         heard = Heard()
         thread, done = in_background(impatient, heard)
-        wait_for(lambda: bool(heard.said))
-        assert heard.said == ["Pruning pauses: the canary query did not come back in time."]
+        wait_for(lambda: bool(heard.sentences))
+        assert heard.sentences == ["Pruning pauses: the canary query did not come back in time."]
         other.execute("rollback")
         thread.join(30)
     assert "OPS_PRUNE_MOST_SECONDS" in done[0].ended
@@ -303,28 +272,14 @@ def test_a_person_sees_the_plan_first_and_says_yes(own: Settings, database: Data
     assert json.loads(ops_here(own, tmp_path, "cache", "status", "--json").out)["table"]["expired_rows"] == 0
 
 
-def test_dagster_prunes_and_a_dry_run_of_it_does_not(
-    own: Settings, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_what_has_become_of_the_table_is_said_where_the_other_server_is_away(
+    own: Settings, database: Database, tmp_path: Path
 ) -> None:
-    for name, value in as_environment(own).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(tmp_path)
-    expired(database, 40)
-
-    def run(**config: object) -> dict[str, object]:
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = defs.resolve_job_def("prune_cache").execute_in_process(
-                instance=instance, run_config={"ops": {"calculation_cache": {"config": config}}}
-            )
-        found = result.get_asset_materialization_events()
-        return {name: value.value for event in found for name, value in event.materialization.metadata.items()}
-
-    assert run(dry_run=True) == {}
-    assert left(database) == {"expired": 40}
-    assert run(most_rows=25)["expired_rows"] == 25
-    monkeypatch.setenv("OPS_REDIS_URL", "redis://127.0.0.1:1/0")
-    with pytest.raises(CacheError, match="OPS_REDIS_URL"):
-        run(most_rows=5)
-    assert left(database) == {"expired": 10}, "the table is pruned although the other server is away"
-    monkeypatch.delenv("OPS_REDIS_URL")
-    assert run()["expired_rows"] == 10
+    expired(database, 30)
+    away = own.model_copy(update={"redis_url": SecretStr(f"redis://{HOST}:{free_port()}/0")})
+    ended = ops_here(away, tmp_path, "cache", "prune", "--yes", "--json")
+    assert ended.code == 1
+    assert "start it, or correct host and port in OPS_REDIS_URL" in ended.err
+    said = json.loads(ended.out)
+    assert (said["applied"], said["table"]["expired_rows"], said["keys"]) == (True, 30, None)
+    assert "OPS_REDIS_URL" in said["error"]

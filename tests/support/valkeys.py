@@ -15,13 +15,21 @@ from tests.support.servers import HOST, free_port, reachable_folder
 
 
 @contextmanager
-def own_valkey(lines: str = "") -> Iterator[int]:
-    """A server with these further lines of configuration for the length of a `with`, and its port."""
+def own_valkey(
+    lines: str = "", *, dump: bytes | None = None, ready: str = "Ready to accept connections"
+) -> Iterator[int]:
+    """A server with these further lines of configuration for the length of a `with`, and its port.
+
+    It begins with what another has saved as its dump, and is handed out once its log has the words of `ready`.
+    """
     account = server_account("nobody")
     with reachable_folder() as folder:
         home = folder / "server"
         home.mkdir(mode=0o700)
         hand_over(home, account)
+        if dump is not None:
+            (home / "dump.rdb").write_bytes(dump)
+            hand_over(home / "dump.rdb", account)
         port = free_port()
         text = f'bind {HOST}\nport {port}\ndir "{home}"\nsave ""\n{lines}\n'
         command, log = [valkey_server(account), "-"], folder / "log"
@@ -35,7 +43,7 @@ def own_valkey(lines: str = "") -> Iterator[int]:
                 assert process.stdin is not None
                 process.stdin.write(text.encode())
                 process.stdin.close()
-                wait_for(lambda: "Ready to accept connections" in log.read_text() or process.poll() is not None)
+                wait_for(lambda: ready in log.read_text() or process.poll() is not None)
                 assert process.poll() is None, log.read_text()
                 yield port
             finally:
@@ -78,10 +86,10 @@ def behind_tls(target: int, certificate: Path, key: Path) -> Iterator[int]:
         loop.close()
 
 
-def certificate_of_its_own(folder: Path) -> tuple[Path, Path]:
-    """A certificate for loopback that signs itself, and its key."""
+def certificate_of_its_own(folder: Path, name: str = "localhost", also: str = f"IP:{HOST}") -> tuple[Path, Path]:
+    """A certificate that signs itself, of loopback unless it is to be of another host, and its key."""
     certificate, key = folder / "cert.pem", folder / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    names = ["-addext", f"subjectAltName=IP:{HOST}", "-keyout", str(key), "-out", str(certificate)]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    names = ["-addext", f"subjectAltName={also}", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*command, *names], check=True, capture_output=True, timeout=30)
     return certificate, key

@@ -54,3 +54,46 @@ def test_a_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
 def test_where_the_server_is_does_not_tell_its_password() -> None:
     assert where(Settings(redis_url=SecretStr("rediss://me:hunter2@cache.example/3"))) == "cache.example:6379"
     assert where(Settings(redis_url=SecretStr("unix:///run/valkey.sock"))) == "/run/valkey.sock"
+
+
+@pytest.mark.parametrize(
+    ("url", "database", "meant"),
+    [
+        ("redis://h", None, {"db": 0}),
+        ("redis://h/", None, {"db": 0}),
+        ("redis://h/3", None, {"db": 3}),
+        ("redis://h/3", 1, {"db": 1}),
+        ("redis://h?db=3", None, {"db": 3}),
+        ("redis://h?db=3", 0, {"db": 0}),
+        ("redis://h/2?db=3&username=us%26er", 1, {"db": 1, "username": "us&er"}),
+        ("unix:///run/valkey.sock?username=user&db=3", 2, {"db": 2, "username": "user", "path": "/run/valkey.sock"}),
+        ("unix://user@/run/valkey.sock", None, {"db": 0, "username": "user"}),
+        ("rediss://h/1?ssl_certfile=own.pem", 2, {"db": 2, "ssl_certfile": "own.pem"}),
+    ],
+)
+def test_a_url_means_the_database_asked_for_and_keeps_the_rest(
+    url: str, database: int | None, meant: dict[str, object]
+) -> None:
+    with connected(Settings(redis_url=SecretStr(url)), database) as client:
+        assert client.connection_pool.connection_kwargs.items() >= meant.items()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://u:hunter2@h/abc", "a database that is no number"),
+        ("redis://u:hunter2@h/1/2", "a database that is no number"),
+        ("redis://u:hunter2@h/0?db=-1", "a database that is no number"),
+        ("redis://u:hunter2@h?foo=bar", "leave out all but db, username, password\\.$"),
+        ("redis://u:hunter2@h?ssl_certfile=own.pem", "leave out all but db, username, password\\.$"),
+        ("rediss://u:hunter2@h?socket_timeout=0", "leave out all but .*ssl_certfile"),
+        ("unix://u:hunter2@/s.sock?foo", "leave out all but"),
+    ],
+)
+def test_what_a_url_should_not_hold_is_refused_in_a_sentence(url: str, said: str) -> None:
+    with (
+        pytest.raises(ConfigurationError, match=said) as caught,
+        connected(Settings(redis_url=SecretStr(url)), 1),
+    ):
+        raise AssertionError("it was taken")
+    assert "hunter2" not in str(caught.value)

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops_workflows.cache.pace import FIRST_BATCH, Burden, Limits, Window, next_batch, to_rest, vacuum_pays, why_pause
+from ops_workflows.cache.pace import (
+    FIRST_BATCH,
+    Burden,
+    Limits,
+    Window,
+    next_batch,
+    to_rest,
+    vacuum_pays,
+    vacuum_seconds,
+    why_pause,
+)
 
 NOON = datetime(2026, 3, 29, 12, 0, tzinfo=UTC)
 LIMITS = Limits(canary_seconds=0.05, lag_seconds=10, lag_bytes=64_000_000, slot_bytes=512_000_000)
@@ -42,6 +52,7 @@ def test_batches_fill_no_more_of_the_time_than_they_may(seconds: float, duty: fl
         (replace(IDLE, lag_seconds=11), "the standby standby is 11.0 s behind, of 10.0 s"),
         (replace(IDLE, lag_bytes=65_000_000), "the standby standby is 65.0 MB behind, of 64.0 MB"),
         (replace(IDLE, slot_bytes=600_000_000), "the slot ops_wal keeps 600.0 MB of log, of 512.0 MB"),
+        (replace(IDLE, unarchived_bytes=600_000_000), "600.0 MB of log wait for archiving, of 512.0 MB"),
         (replace(IDLE, maintained=True), "a vacuum, an ANALYZE or an index build works on the table"),
     ],
 )
@@ -51,7 +62,12 @@ def test_each_burden_pauses_and_is_said_with_its_figures(burden: Burden, said: s
 
 def test_at_its_limits_the_server_is_not_overburdened() -> None:
     full = replace(IDLE, canary_seconds=0.05, lag_seconds=10, lag_bytes=64_000_000, slot_bytes=512_000_000)
+    full = replace(full, unarchived_bytes=512_000_000)
     assert why_pause(full, LIMITS) is None
+
+
+def test_a_vacuum_has_what_is_left_and_a_moment_in_any_case() -> None:
+    assert [vacuum_seconds(left) for left in (900.4, 9, -3)] == [900, 10, 10]
 
 
 def test_within_the_window_it_pauses() -> None:
