@@ -7,7 +7,7 @@ import platform
 import signal
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,14 @@ from benchmarks.claims import CONTENDERS, OURS_AS_IT_COMES
 from benchmarks.commits import behind, synchronous
 from benchmarks.data import Cluster
 from benchmarks.incremental import incremental
+from benchmarks.keys import keys
 from benchmarks.measure import BenchmarkError
 from benchmarks.migrations import migrations
 from benchmarks.ours import warm_up
 from benchmarks.proof import checksums, drill, stored
+from benchmarks.pruning import pruning
 from benchmarks.recovery import recovery
+from benchmarks.rollups import rollups
 from benchmarks.rounds import import_seconds, run_rounds
 from benchmarks.wal import catch_up, idle
 from benchmarks.workplace import GB, Workplace, workplace
@@ -32,7 +35,7 @@ _NEWEST = 15  # PostgreSQL that pgBackRest 2.45, Debian 12's, knows
 _SMALL = 0.1  # of the data, for the comparison of memory
 _IMPORT_RUNS = 5
 _LOG = 0.5  # of the data: as much WAL there is to catch up with, or to replay
-_PARTS = ("base", "wal", "recovery", "incremental", "proof", "migrations")
+_PARTS = ("base", "wal", "recovery", "incremental", "proof", "migrations", "rollup", "prune", "keys")
 _MANY = 30_000_000  # bytes of the database of which there are a hundred backups
 _MISSED = 2
 _INTERRUPTED = 130
@@ -78,6 +81,7 @@ def _run(options: argparse.Namespace) -> int:
             rows += _proof(place, programs, large, options.runs)
         if "migrations" in options.only:
             rows += _migrations(place, options.runs)
+        rows += _upkeep(place, options.only, options.runs)
     table.show(rows, "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in about.items()))
     if options.json:
         options.json.write_text(json.dumps(about | {"rows": table.as_json(rows)}, indent=2) + "\n")
@@ -128,6 +132,21 @@ def _migrations(place: Workplace, runs: int) -> list[table.Row]:
     newest = find_programs(None)
     with _cluster(place, newest, "migrated", _MANY) as cluster:
         return migrations(place, newest, cluster, runs, _say)
+
+
+def _upkeep(place: Workplace, only: Collection[str], runs: int) -> list[table.Row]:
+    """Rollups, pruning and the keys of Valkey; each with data of its own."""
+    newest = find_programs(None)
+    rows: list[table.Row] = []
+    if "rollup" in only:
+        with _cluster(place, newest, "rolled", _MANY) as cluster:
+            rows += rollups(cluster, newest, runs, _say)
+    if "prune" in only:
+        with _cluster(place, newest, "pruned", _MANY) as cluster:
+            rows += pruning(place, newest, cluster, runs, _say)
+    if "keys" in only:
+        rows += keys(place, runs, _say)
+    return rows
 
 
 @contextmanager

@@ -82,3 +82,9 @@ MOST_DRILL_SECONDS = 60.0
 MOST_MIGRATE = 1.5  # times what psql takes for the same files
 MOST_LOOK_SECONDS = 0.3  # beyond the start of the program
 MOST_REHEARSAL_SECONDS = 5.0  # beside what it restores and the files' own SQL
+
+LEAST_ROLLED_UP = 0.8  # of the rows a second of a bare GROUP BY
+MOST_FELT = 1.2  # times the p99 of traffic that has the server to itself
+LEAST_GENTLER = 5.0  # times lower than beside one DELETE of everything
+LEAST_PRUNED_PER_SECOND = 150_000  # rows, with nobody there
+MOST_KEY_WAIT_MS = 10.0  # of any command, while keys are swept

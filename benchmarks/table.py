@@ -33,7 +33,7 @@ class Row:
         section: What was measured.
         name: Of whom.
         measured: Each measurement; empty for who could not take part.
-        unit: `s`, `ms`, `MB` or `%`.
+        unit: `s`, `ms`, `MB`, `%` or `rows`.
         ratio: Ours to this, where the two are compared.
         bound: What is claimed of the ratio, or of the measured itself.
         verdict: Whether the claim holds; None where nothing is claimed.
@@ -147,7 +147,7 @@ def _seconds(turns: Sequence[Turn], work: Work | str) -> tuple[float, ...]:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    digits = 0 if row.unit == "MB" else 2
+    digits = 0 if row.unit in {"MB", "rows"} else 2
     spread = f"{min(row.measured):.{digits}f} to {max(row.measured):.{digits}f}" if len(row.measured) > 1 else ""
     colour = {"PASS": "green", "MISS": "red", None: "none"}[row.verdict]
     return (
