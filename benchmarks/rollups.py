@@ -49,7 +49,7 @@ def rollups(cluster: Cluster, programs: Programs, runs: int, say: Callable[[str]
         alone.append(_quietly(cluster, lambda: _group(dsn, _GROUPED, _ONE_PROCESS)))
         planned.append(_quietly(cluster, lambda: _group(dsn, _GROUPED)))
         exactly.append(_quietly(cluster, lambda: _group(dsn, _GROUPED_EXACTLY)))
-        say(f"round {number}: {ours[-1]:.1f} s, GROUP BY {alone[-1]:.1f} s, in parallel {planned[-1]:.1f} s")
+        say(f"round {number}: {ours[-1]:.1f} s, GROUP BY {alone[-1]:.1f} s, as planned {planned[-1]:.1f} s")
     due = _quietly(cluster, lambda: roll_up_due(dsn))
     again, touched = _again(dsn, hours[_HOURS // 2])
     section = f"rollup of {_ROWS:,} queries in {_HOURS} hours, PostgreSQL {programs.major}"
@@ -58,8 +58,8 @@ def rollups(cluster: Cluster, programs: Programs, runs: int, say: Callable[[str]
     return [
         mine,
         judge(Row(section, "one bare GROUP BY, one process", tuple(alone)), mine, 1 / LEAST_ROLLED_UP),
-        judge(Row(section, "the same, in parallel as planned", tuple(planned)), mine, 1 / LEAST_ROLLED_UP),
-        Row(section, "the same answers exactly, in parallel", tuple(exactly)),
+        judge(Row(section, "the same, in as many processes as planned", tuple(planned)), mine, 1 / LEAST_ROLLED_UP),
+        Row(section, "the same answers exactly, for these hours only", tuple(exactly)),
         Row(section, "looking what is due, and two days or three", (due,)),
         Row(redone.section, "time", (again,)),
         redone.judged(touched == 0),

@@ -58,7 +58,7 @@ def exports(repository: Repository) -> list[Export]:
     """
     keys = [found.key for found in repository.store.objects(repository.layout.exports) if found.key.endswith(RECORD)]
     readable, _ = read_each(Export, repository.store, keys)
-    return sorted(readable.values(), key=lambda each: each.id)
+    return sorted(readable.values(), key=lambda each: each.finished_at)
 
 
 def sweep_exports(repository: Repository, database: str) -> list[str]:
