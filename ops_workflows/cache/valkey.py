@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ops_workflows.cache.client import connected, where
 from ops_workflows.cache.keyspace import ServerFacts, Swept, Wanted, matching, patterns, read_facts, to_rest
 from ops_workflows.errors import CacheError, RefusedError
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.settings import Settings
+from ops_workflows.valkey.client import connected, where
 
 _PAGE = 200  # keys that one SCAN looks at: a fraction of a millisecond of the server's one thread, as is each pipeline
 _FOR_EVER = -1  # what TTL says of a key without one

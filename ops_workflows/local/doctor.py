@@ -7,7 +7,6 @@ database and the bucket may be one's own or the embedded stack's.
 import shutil
 from typing import TYPE_CHECKING
 
-from ops_workflows.cache.client import connected
 from ops_workflows.errors import ConfigurationError, DatabaseError, OpsError
 from ops_workflows.local import stack
 from ops_workflows.local.doctor_database import look_at_database
@@ -18,6 +17,7 @@ from ops_workflows.postgres.connection import connect, describe
 from ops_workflows.postgres.programs import find_programs, missing_libraries
 from ops_workflows.settings import Settings
 from ops_workflows.storage.encryption import Keys, public_keys
+from ops_workflows.valkey.client import connected
 
 if TYPE_CHECKING:
     from ops_workflows.storage.store import ObjectStore

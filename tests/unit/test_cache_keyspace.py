@@ -3,10 +3,10 @@
 import pytest
 from pydantic import SecretStr
 
-from ops_workflows.cache.client import connected, where
 from ops_workflows.cache.keyspace import patterns, read_facts, to_rest
 from ops_workflows.errors import ConfigurationError
 from ops_workflows.settings import Settings
+from ops_workflows.valkey.client import connected, where
 
 
 def test_what_a_server_does_not_say_is_nothing_and_not_an_error() -> None:

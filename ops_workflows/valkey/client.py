@@ -40,18 +40,25 @@ _ADVICE = (
 
 
 def where(settings: Settings) -> str:
-    """Which server the settings mean, without its password."""
-    url = urlsplit(settings.require("redis_url"))
+    """Which server the settings mean, without its password.
+
+    Raises:
+        ConfigurationError: OPS_REDIS_URL is not set, or cannot be read.
+    """
+    url = urlsplit(_url(settings, None))
     return url.path if url.scheme == "unix" else f"{url.hostname or 'localhost'}:{url.port or 6379}"
 
 
 @contextmanager
-def connected(settings: Settings, database: int | None = None) -> Iterator[Any]:
+def connected(
+    settings: Settings, database: int | None = None, *, silent_seconds: int = _SILENT_SECONDS
+) -> Iterator[Any]:
     """A client for the length of a `with`; nothing is sent until the first command.
 
     Args:
         settings: Where the server is.
         database: Number of its database; None for the URL's.
+        silent_seconds: How long the server may say nothing to a command.
 
     Raises:
         CacheError: It is unreachable, refuses us, or fails meanwhile.
@@ -64,7 +71,7 @@ def connected(settings: Settings, database: int | None = None) -> Iterator[Any]:
     try:
         client = Valkey.from_url(
             _url(settings, database),
-            socket_timeout=min(_SILENT_SECONDS, settings.stall_seconds),
+            socket_timeout=min(silent_seconds, settings.stall_seconds),
             socket_connect_timeout=settings.connect_timeout_seconds,
             **_options(settings),
         )
@@ -118,6 +125,11 @@ def _options(settings: Settings) -> dict[str, object]:
         if settings.redis_ca_file is not None:
             options["ssl_ca_certs"] = str(settings.redis_ca_file)
     return options
+
+
+def has_password(settings: Settings) -> bool:
+    """Whether the settings have one."""
+    return settings.redis_password is not None or urlsplit(settings.require("redis_url")).password is not None
 
 
 def _unreadable() -> ConfigurationError:

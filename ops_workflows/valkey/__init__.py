@@ -1,0 +1,1 @@
+"""Connections to the application's Valkey or Redis server."""
