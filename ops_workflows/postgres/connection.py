@@ -12,7 +12,7 @@ from psycopg.rows import TupleRow
 from ops_workflows.errors import ConfigurationError, DatabaseError
 
 Connection = psycopg.Connection[TupleRow]
-_GRACE_SECONDS = 10  # for a server to say itself that a statement has taken too long
+_MOST_GRACE_SECONDS = 10  # for a server to say itself that a statement has taken too long
 
 _ADVICE = (
     # what the server or libpq says (untranslated) -> what to do about it
@@ -90,12 +90,30 @@ def describe(dsn: str) -> str:
     return f"{part.get('user', 'the current user')} at {part.get('host', 'localhost')}:{part.get('port', 5432)}"
 
 
+def endpoints(dsn: str) -> list[tuple[str, int]]:
+    """Host and port of each server that a DSN names; a host that begins with a slash is a folder of sockets.
+
+    Raises:
+        ConfigurationError: A port is no number.
+    """
+    part = conninfo_to_dict(dsn)
+    hosts = str(part.get("hostaddr") or part.get("host") or "localhost").split(",")
+    ports = str(part.get("port") or 5432).split(",")
+    if not all(port.isdecimal() for port in ports):
+        raise ConfigurationError("A database URL names a port that is no number: correct it.")
+    return [(host, int(ports[number % len(ports)])) for number, host in enumerate(hosts)]
+
+
 def cannot_connect(dsn: str, said: str) -> DatabaseError:
     """The sentence for a connection that did not come about."""
     # libpq's own advice, a question, is dropped: ours follows.
     reason = " ".join(said.split()).removeprefix("connection failed: ").partition(" Is the server running ")[0]
     advice = next((advice for sign, advice in _ADVICE if sign in reason), "see the server's log")
     return DatabaseError(f"Cannot connect to PostgreSQL as {describe(dsn)}: {reason.rstrip('.')}. To do: {advice}.")
+
+
+def _grace(statement_seconds: int) -> int:
+    return max(1, min(_MOST_GRACE_SECONDS, statement_seconds // 3))
 
 
 @contextmanager
@@ -118,7 +136,7 @@ def connect(dsn: str, *, timeout: int = 10, statement_seconds: int = 120, **more
         raise cannot_connect(text, str(error)) from None
     try:
         with connection:
-            connection.longest_seconds = statement_seconds + _GRACE_SECONDS if statement_seconds else None
+            connection.longest_seconds = statement_seconds + _grace(statement_seconds) if statement_seconds else None
             limit = sql.SQL("SET statement_timeout = {}").format(sql.Literal(f"{statement_seconds}s"))
             connection.execute(limit)
             # A role's or a database's own style would be one that the client does not read.
