@@ -28,6 +28,7 @@ MOST_DAYS = 36_525
 """A hundred years: how far back from today every calendar still reaches."""
 
 _FOLDER_URL = re.compile(r"file:///[^?#]+")
+_LEVELS = r"^\d+(\.\d+)?,\d+(\.\d+)?$"
 _BUCKET_URL = re.compile(r"s3://(?P<name>[^/?#]+)(?P<prefix>(/[^?#]*)?)")
 
 
@@ -354,6 +355,82 @@ class Settings(BaseSettings):
         gt=0,
         le=MOST_DAYS,
         description="How long an index lies idle before it is reported. Default: over a month's end.",
+    )
+
+    # Health checks: from which value on it is a warning, and from which on critical, with a comma between.
+    health_standby_dsn: SecretStr | None = Field(
+        None, description="libpq URL of the standby to look at, for the role that backs up. Default: OPS_STANDBY_DSN."
+    )
+    health_probe_seconds: int = Field(
+        3, ge=2, le=5, description="How long a server may be silent. Default: what Patroni gives a PostgreSQL, too."
+    )
+    health_round_seconds: float = Field(
+        7, ge=1, le=9.5, description="Longest that all checks may take together. Default: 10 s, less a program's start."
+    )
+    health_connections: str = Field(
+        "0.9,0.95",
+        pattern=_LEVELS,
+        description="Fraction of max_connections in use. Default: that of check_postgres's backends.",
+    )
+    health_idle_seconds: str = Field(
+        "300,3600",
+        pattern=_LEVELS,
+        description="How long a session is idle in a transaction. Default: five minutes; an hour, for which "
+        "OPS_TABLES_MOST_HOLD_SECONDS lets one hold vacuums back.",
+    )
+    health_transaction_seconds: str = Field(
+        "3600,21600",
+        pattern=_LEVELS,
+        description="How long a transaction is open, prepared ones too. Default: an hour, as above; six of them.",
+    )
+    health_blocked_seconds: str = Field(
+        "5,60",
+        pattern=_LEVELS,
+        description="How long a session waits for a lock. Default: five of the server's deadlock_timeout; a minute, "
+        "after which most applications have given up.",
+    )
+    health_lag_bytes: str = Field(
+        "67108864,1073741824",
+        pattern=_LEVELS,
+        description="Log that a standby has not replayed. Default: four segments of 16 MiB, for which pruning pauses; "
+        "1 GiB, the server's own max_wal_size.",
+    )
+    health_lag_seconds: str = Field(
+        "10,60",
+        pattern=_LEVELS,
+        description="How far a standby is behind. Default: those of OPS_PRUNE_MOST_LAG_SECONDS and "
+        "OPS_STANDBY_MOST_LAG_SECONDS.",
+    )
+    health_slot_bytes: str = Field(
+        "1073741824,10737418240",
+        pattern=_LEVELS,
+        description="Log that a slot keeps on the server. Default: its own max_wal_size; ten of them.",
+    )
+    health_age: str = Field(
+        "1300000000,1600000000",
+        pattern=_LEVELS,
+        description="Transactions since a database's oldest unfrozen row, of 2.1 billion. Default: check_postgres's "
+        "txn_wraparound; the server's vacuum_failsafe_age.",
+    )
+    health_disk_free: str = Field(
+        "0.1,0.05",
+        pattern=_LEVELS,
+        description="Fraction of the disk of OPS_PRIMARY_DATA_DIR that is free. Default: check_postgres's disk_space.",
+    )
+    health_deadlocks: str = Field(
+        "24,240", pattern=_LEVELS, description="Deadlocks a day. Default: one an hour, ten an hour."
+    )
+    health_proved_hours: str = Field(
+        "26,74",
+        pattern=_LEVELS,
+        description="Age of the newest proved backup. Default: a nightly one and its proof, as "
+        "OPS_MIGRATE_BACKUP_HOURS; two nights more.",
+    )
+    health_rollup_hours: str = Field(
+        "2,26",
+        pattern=_LEVELS,
+        description="How long an hour of the query log waits for its statistics. Default: as the check `fresh`; a day "
+        "more.",
     )
 
     @field_validator("s3_prefix")

@@ -14,6 +14,7 @@ from ops_workflows.cli import (
     dumps,
     faults,
     flags,
+    health,
     mirror,
     proof,
     query_log,
@@ -49,6 +50,7 @@ query_log.register(app)
 workload.register(app)
 cache.register(app)
 tables.register(app)
+health.register(app)
 
 _INTERRUPTED = 130  # typer's exit code for it, as shells say it; typer says nothing else
 

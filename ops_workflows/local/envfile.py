@@ -34,6 +34,7 @@ def leading_to(place: Place) -> dict[str, str]:
         "OPS_BACKUP_DSN": url("ops_backup", "primary", DATABASE),
         "OPS_OWNER_DSN": url("ops_owner", "primary", DATABASE),
         "OPS_UPKEEP_DSN": url("ops_upkeep", "primary", DATABASE),
+        "OPS_HEALTH_STANDBY_DSN": url("ops_backup", "standby", DATABASE),
         "OPS_AGE_RECIPIENTS": place.credentials.age_recipients,
         "OPS_AGE_IDENTITY_FILE": str(place.credentials.age_identity),
         "OPS_PRIMARY_DATA_DIR": str(layout.service("primary") / "data"),

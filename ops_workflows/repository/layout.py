@@ -105,3 +105,8 @@ class Layout:
 def systems(prefix: str) -> str:
     """What all keys of a repository begin with: the clusters' identifiers come next."""
     return f"{prefix}/" if prefix else ""
+
+
+def probes(prefix: str) -> str:
+    """What the keys of objects begin with that health checks store and delete at once; they are of no cluster."""
+    return f"{systems(prefix)}health/"
