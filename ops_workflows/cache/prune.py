@@ -5,18 +5,18 @@ Killed at any moment, a run leaves nothing behind but fewer rows; the next one g
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from importlib.resources import files
 
-import psycopg
 from psycopg import errors
 
 from ops_workflows.cache.burden import Observer, observing
 from ops_workflows.cache.pace import FIRST_BATCH, Limits, Window, next_batch, to_rest, vacuum_seconds, why_pause
 from ops_workflows.cache.table import TABLE, Left, TableState, table_state, vacuum_if_it_pays, what_is_left
 from ops_workflows.errors import DatabaseError, RefusedError
+from ops_workflows.postgres.advisory import alone
 from ops_workflows.postgres.connection import Connection, connect
 from ops_workflows.progress import SILENT, Progress
 from ops_workflows.settings import Settings
@@ -144,7 +144,7 @@ def prune(settings: Settings, progress: Progress = SILENT) -> Pruned:
     timeout = settings.connect_timeout_seconds
     with (
         _connected(settings) as connection,
-        _alone(connection),
+        alone(connection, _KEY, "pruning", _LOCK_PATIENCE_SECONDS),
         observing(
             settings.require("upkeep_dsn"),
             timeout=timeout,
@@ -355,31 +355,7 @@ def _connected(settings: Settings) -> Iterator[Connection]:
         yield connection
 
 
-@contextmanager
-def _alone(connection: Connection) -> Iterator[None]:
-    """Be the only one who prunes this database.
-
-    Raises:
-        RefusedError: Another run is at work, and still is after some seconds.
-    """
-    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS  # the server notices late that a run was killed
-    while not _try(connection):
-        if time.monotonic() > deadline:
-            raise RefusedError(f"Another pruning of {connection.info.dbname} is at work: wait for it, or end it.")
-        time.sleep(_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        with suppress(psycopg.Error):  # a lost connection has given its lock up already
-            connection.execute("SELECT pg_advisory_unlock(%s)", [_KEY])
-
-
 def _others(connection: Connection) -> bool:
     """Whether anybody else was at work on the server in the last second."""
     row = connection.execute(_OTHERS).fetchone()
     return row is None or bool(row[0])
-
-
-def _try(connection: Connection) -> bool:
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_KEY]).fetchone()
-    return bool(row and row[0])
