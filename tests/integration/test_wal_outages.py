@@ -17,7 +17,7 @@ from ops_workflows.errors import StorageError
 from ops_workflows.postgres.lsn import Lsn
 from ops_workflows.postgres.processes import wait_until
 from ops_workflows.postgres.server import DataDirectory
-from ops_workflows.repository.catalogue import open_repository
+from ops_workflows.repository.catalogue import Repository, open_repository
 from ops_workflows.repository.wal import Piece, superseded
 from ops_workflows.restore.moment import AtTime, Latest
 from ops_workflows.settings import Settings
@@ -139,7 +139,7 @@ def test_killed_while_it_works_off_a_backlog(
 ) -> None:
     """What it had not come to is not promised, and not missing without a word; what it had come to can be had."""
     with receiving(own, server):
-        take_backup(own)
+        backup = take_backup(own)
     ending, second = Ending(), nth(1)
     requests = Requests(
         lambda said: said.startswith("PUT") and ".tail/" not in said and second(said), ending, answered=True
@@ -162,7 +162,9 @@ def test_killed_while_it_works_off_a_backlog(
         assert wait_until(lambda: requests.acted, 60)
     committed = commit_times(server)
     repository = repository_of(own, server)
-    end = wal_listing(repository).ranges()[-1].end
+    wait_until_still(repository)
+    # Segments travel side by side, so a later one may be there without the one before it.
+    (end,) = [part.end for part in wal_listing(repository).ranges() if part.start <= backup.start_lsn < part.end]
     held = traffic.until(end)
     assert lost not in held
     status = wal_status(own)
@@ -179,6 +181,17 @@ def test_killed_while_it_works_off_a_backlog(
         with reachable_folder() as folder:
             there = rows_at(own, repository, AtTime(at), folder / "data")
         assert there == {number for number, time in committed.items() if time <= at}
+
+
+def wait_until_still(repository: Repository) -> None:
+    """What a killed process had sent whole may still be on its way into the bucket: until nothing comes any more."""
+    seen = list[tuple[object, ...]]()
+
+    def is_still() -> bool:
+        seen.append(wal_listing(repository).pieces)
+        return len(seen) > 25 and len(set(seen[-25:])) == 1
+
+    assert wait_until(is_still, 30)
 
 
 def test_with_traffic_the_bucket_is_less_than_15_s_behind(server: ScratchServer, own: Settings, tmp_path: Path) -> None:
