@@ -168,7 +168,7 @@ def _odd(connection: Connection, table: sql.Identifier, columns: Sequence[tuple[
 
 def _type(kind: str, precision: int | None, scale: int | None) -> "pa.DataType":
     """The type of Arrow for one of PostgreSQL's; what has no counterpart is text, as PostgreSQL writes it."""
-    import pyarrow as pa  # noqa: PLC0415 - see above
+    import pyarrow as pa  # noqa: PLC0415 - slow to import, as above
 
     if precision is not None and scale is not None and 0 <= scale <= precision <= _MOST_DIGITS:
         return pa.decimal128(precision, scale)
